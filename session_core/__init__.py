@@ -1,0 +1,1 @@
+"""Keeps people signed in across hours of idle."""
