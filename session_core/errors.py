@@ -21,12 +21,24 @@ SessionCoreError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
+
+import msgspec
 
 from session_core.vocabulary import EndReason, Outcome, Signal, State
 
-if TYPE_CHECKING:
-    from session_core.oauth import LoginRequest
+
+class LoginRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to send the user to sign in, and what the call-back needs afterwards. Only `return_to` is fit to be shown."""
+
+    url: str
+    state: str
+    nonce: str
+    code_verifier: str
+    return_to: str
+
+    def __repr__(self) -> str:
+        return f"LoginRequest(return_to={self.return_to!r})"
 
 
 class SessionCoreError(Exception):
