@@ -1,0 +1,181 @@
+"""The chain when a refresh cannot help: refresh token → stored credential → silent re-authentication → login."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from session_core.clock import Clock
+from session_core.errors import ConfigError, LoginRequest, ProviderError, ProviderUnreachableError
+from session_core.events import FallbackTried, LoginRequested, Record
+from session_core.oauth import TokenGrant, TokenRefusal
+from session_core.oauth_client import OAuthClient
+from session_core.vocabulary import EndReason, FallbackStep, Outcome, StepOutcome
+
+ALL_STEPS = tuple(FallbackStep)
+
+
+class FallbackPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which steps may be tried; their order is fixed and login, the last, cannot be left out."""
+
+    steps: tuple[FallbackStep, ...] = ALL_STEPS
+
+    def __post_init__(self) -> None:
+        if FallbackStep.LOGIN not in self.steps:
+            raise ConfigError("fallback.steps must contain login: it is the only step that always works.")
+
+
+class StoredCredential(Protocol):
+    """A client credential or a device key that can fetch tokens by itself; never a user's password (RFC 9700 §2.4)."""
+
+    async def grant(self) -> TokenGrant | TokenRefusal: ...
+
+
+class UserAgent(Protocol):
+    """Whatever holds the user's session at the provider, usually a browser's cookies."""
+
+    async def visit(self, url: str) -> str | None:
+        """Open `url` without showing anything; the call-back URL it ended at, or None if it could not be reached."""
+        ...
+
+
+class ClientCredential:
+    """The stored credential of a confidential client: the client credentials grant (RFC 6749 §4.4)."""
+
+    def __init__(self, oauth: OAuthClient) -> None:
+        self._oauth = oauth
+
+    async def grant(self) -> TokenGrant | TokenRefusal:
+        return await self._oauth.client_credentials()
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """A step fetched tokens; `sent_at` is the boot second at which it asked for them."""
+
+    grant: TokenGrant
+    sent_at: float
+
+
+class Postponed(msgspec.Struct, frozen=True):
+    """A step could not be concluded now; nothing is lost and the chain is tried again later."""
+
+    outcome: Outcome
+    retry_after_s: float | None = None
+
+
+class LoginNeeded(msgspec.Struct, frozen=True):
+    """Every step has been tried. `login` is None only while the provider cannot say where to sign in."""
+
+    login: LoginRequest | None
+
+
+Recovery = Recovered | Postponed | LoginNeeded
+
+# What says "no" for good; any other refusal says nothing about the user, so it must not end the session.
+_FINAL = frozenset({Outcome.REJECTED, Outcome.CONFIG})
+
+
+def judge(result: TokenGrant | TokenRefusal) -> StepOutcome:
+    """What one step's answer means for the chain."""
+    if isinstance(result, TokenGrant):
+        return StepOutcome.OK
+    return StepOutcome.FAILED if result.outcome in _FINAL else StepOutcome.LATER
+
+
+class FallbackAuthManager:
+    """Runs the chain for one session and logs every step. No step but login passes the idle or absolute limit."""
+
+    __slots__ = ("_clock", "_credential", "_entropy", "_oauth", "_policy", "_record", "_user_agent", "_within_limits")
+
+    def __init__(
+        self,
+        *,
+        policy: FallbackPolicy,
+        oauth: OAuthClient,
+        clock: Clock,
+        record: Record,
+        entropy: Callable[[int], bytes],
+        within_limits: Callable[[], bool],
+        credential: StoredCredential | None = None,
+        user_agent: UserAgent | None = None,
+    ) -> None:
+        self._policy = policy
+        self._oauth = oauth
+        self._clock = clock
+        self._record = record
+        self._entropy = entropy
+        self._within_limits = within_limits
+        self._credential = credential
+        self._user_agent = user_agent
+
+    def allows(self, step: FallbackStep) -> bool:
+        return step in self._policy.steps
+
+    async def recover(self, reason: EndReason, *, return_to: str) -> Recovery:
+        """Try what is left after the refresh token failed for `reason`."""
+        refresh_allowed = self.allows(FallbackStep.REFRESH_TOKEN)
+        self._note(
+            FallbackStep.REFRESH_TOKEN,
+            StepOutcome.FAILED if refresh_allowed else StepOutcome.SKIPPED,
+            reason if refresh_allowed else "policy",
+        )
+        credential, user_agent = self._credential, self._user_agent
+        steps = (
+            (FallbackStep.STORED_CREDENTIAL, None if credential is None else credential.grant),
+            (FallbackStep.SILENT_REAUTHENTICATION, None if user_agent is None else self._silent(user_agent, return_to)),
+        )
+        for step, ask in steps:
+            recovery = await self._try(step, ask)
+            if recovery is not None:
+                return recovery
+        return await self._login(reason, return_to)
+
+    async def _try(
+        self, step: FallbackStep, ask: Callable[[], Awaitable[TokenGrant | TokenRefusal]] | None
+    ) -> Recovered | Postponed | None:
+        if not self.allows(step):
+            return self._note(step, StepOutcome.SKIPPED, "policy")
+        if ask is None:
+            return self._note(step, StepOutcome.UNAVAILABLE, "not configured")
+        if not self._within_limits():
+            return self._note(step, StepOutcome.SKIPPED, "limit")
+        sent_at = self._clock.boot()
+        result = await ask()
+        outcome = judge(result)
+        detail = "" if isinstance(result, TokenGrant) else result.error
+        self._note(step, outcome, detail, duration_s=self._clock.boot() - sent_at)
+        if isinstance(result, TokenGrant):
+            return Recovered(result, sent_at)
+        return Postponed(result.outcome, result.retry_after_s) if outcome is StepOutcome.LATER else None
+
+    def _silent(
+        self, user_agent: UserAgent, return_to: str
+    ) -> Callable[[], Awaitable[TokenGrant | TokenRefusal]]:
+        async def ask() -> TokenGrant | TokenRefusal:
+            try:
+                login = await self._oauth.login_request(self._entropy, return_to=return_to, prompt="none")
+                callback = await user_agent.visit(login.url)
+                if callback is None:
+                    return TokenRefusal(outcome=Outcome.OFFLINE, error="unreachable")
+                return await self._oauth.exchange_callback(callback, login)
+            except ProviderUnreachableError:
+                return TokenRefusal(outcome=Outcome.OFFLINE, error="unreachable")
+            except ProviderError as error:
+                return TokenRefusal(outcome=Outcome.REJECTED, error=error.code)
+
+        return ask
+
+    async def _login(self, reason: EndReason, return_to: str) -> LoginNeeded:
+        try:
+            login = await self._oauth.login_request(self._entropy, return_to=return_to)
+        except ProviderError as error:
+            self._note(FallbackStep.LOGIN, StepOutcome.LATER, error.code)
+            return LoginNeeded(None)
+        self._note(FallbackStep.LOGIN, StepOutcome.OK, "")
+        self._record(LoginRequested(reason=reason))
+        return LoginNeeded(login)
+
+    def _note(self, step: FallbackStep, outcome: StepOutcome, detail: str, *, duration_s: float = 0.0) -> None:
+        self._record(FallbackTried(step=step, outcome=outcome, detail=detail, duration_ms=duration_s * 1000))

@@ -1,0 +1,67 @@
+"""Where sessions live: the protocol every store keeps, and the one in memory."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from session_core.errors import SessionCoreError
+from session_core.tokens import TokenSet
+
+
+class SessionStoreError(SessionCoreError):
+    """The record could not be written or read; what was held in memory still stands."""
+
+    code = "session_store"
+
+
+class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session needs to go on after a restart.
+
+    `refresh_sent_at` is set while a refresh is under way: found after a crash, the refresh token may be spent.
+    """
+
+    session_id: str
+    user_id: str
+    version: int = 0
+    tokens: TokenSet
+    started_at: float
+    last_activity_at: float
+    refresh_sent_at: float | None = None
+
+
+class SessionStore(Protocol):
+    """Every call may raise SessionStoreError."""
+
+    async def load(self, session_id: str) -> SessionRecord | None: ...
+
+    async def save(self, record: SessionRecord) -> SessionRecord | None:
+        """Write durably if the stored version is still `record.version`; the stored record, or None if it moved on."""
+        ...
+
+    async def delete(self, session_id: str) -> None: ...
+
+
+class MemorySessionStore:
+    """For one process and its life."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, SessionRecord] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    async def load(self, session_id: str) -> SessionRecord | None:
+        return self._records.get(session_id)
+
+    async def save(self, record: SessionRecord) -> SessionRecord | None:
+        held = self._records.get(record.session_id)
+        if held is not None and held.version != record.version:
+            return None
+        written = msgspec.structs.replace(record, version=record.version + 1)
+        self._records[record.session_id] = written
+        return written
+
+    async def delete(self, session_id: str) -> None:
+        self._records.pop(session_id, None)
