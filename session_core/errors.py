@@ -99,7 +99,13 @@ class ProviderError(SessionCoreError):
 
 
 class ProviderUnreachableError(ProviderError):
+    """`outcome` says why no answer came, so that a caller knows whether to wait for the network or for the provider."""
+
     code = "provider_unreachable"
+
+    def __init__(self, message: str, outcome: Outcome = Outcome.OFFLINE) -> None:
+        super().__init__(message)
+        self.outcome = outcome
 
 
 class DiscoveryError(ProviderError):

@@ -1,0 +1,98 @@
+"""What an HTTP answer says before anyone asks what it means: its time, its patience, and whether the provider spoke at all."""
+
+from __future__ import annotations
+
+import email.utils
+from calendar import timegm
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from session_core.vocabulary import Outcome
+from session_core.wire import FailureKind, WireAnswer, WireFailure
+
+RETRY_AFTER_S_MAX = 3600.0
+_MEMBERS_MAX = 1000
+
+
+def trouble(answer: WireAnswer | WireFailure) -> tuple[Outcome, str] | None:
+    """What kept the provider from speaking for itself, with our word for it; None when it did speak.
+
+    | answer                                              | outcome   |
+    |-----------------------------------------------------|-----------|
+    | not sent                                            | OFFLINE   |
+    | not sent, no connection was free                    | TRANSIENT |
+    | maybe sent, no answer                               | AMBIGUOUS |
+    | a redirect, 511, or a page where JSON was asked for | OFFLINE   |
+    | 429                                                 | THROTTLED |
+    | 504: a gateway gave up on a server that may act     | AMBIGUOUS |
+    | 408, 425, any other 5xx                             | TRANSIENT |
+    """
+    match answer:
+        case WireFailure(maybe_sent=True, kind=kind):
+            return Outcome.AMBIGUOUS, kind
+        case WireFailure(kind=kind):
+            return (Outcome.TRANSIENT if kind is FailureKind.BUSY else Outcome.OFFLINE), kind
+        case WireAnswer(status=429):
+            return Outcome.THROTTLED, "throttled"
+        case WireAnswer(status=504):
+            return Outcome.AMBIGUOUS, "gateway_timeout"
+    if is_portal(answer):
+        return Outcome.OFFLINE, "portal"
+    if answer.status in {408, 425} or answer.status >= 500:
+        return Outcome.TRANSIENT, "server_error"
+    return None
+
+
+def is_portal(answer: WireAnswer) -> bool:
+    """Whether something between us and the provider answered: a guest network's page or a redirect to it."""
+    if 300 <= answer.status < 400 or answer.status == 511:
+        return True
+    return answer.status < 300 and not _claims_json(answer)
+
+
+def _claims_json(answer: WireAnswer) -> bool:
+    start = answer.body.lstrip()[:1]
+    if start in {b"<", b"{"}:
+        return start == b"{"
+    content_type = answer.headers.get("content-type", "json").partition(";")[0]
+    return "json" in content_type.lower()
+
+
+def read_object(body: bytes) -> dict[str, Any] | None:
+    """The JSON object in `body`, or None when it holds anything else."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and len(value) <= _MEMBERS_MAX else None
+
+
+def read_retry_after(value: str | None, *, wall: float) -> float | None:
+    """Seconds to wait, from either form of Retry-After (RFC 9110 §10.2.3); at most an hour. Garbage is None."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), RETRY_AFTER_S_MAX)
+    until = _read_http_date(text)
+    return None if until is None else min(max(until - wall, 0.0), RETRY_AFTER_S_MAX)
+
+
+def read_date(headers: Mapping[str, str]) -> float | None:
+    """The answerer's clock in wall seconds, to the whole second, from the Date header."""
+    return _read_http_date(headers.get("date", ""))
+
+
+def _read_http_date(text: str) -> float | None:
+    try:
+        parsed = email.utils.parsedate_tz(text)
+        return None if parsed is None else float(timegm((*parsed[:6], 0, 0, 0)) - (parsed[9] or 0))
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+
+
+def estimate_skew_s(provider_now: float, wall_sent: float, wall_received: float) -> float:
+    """Provider's clock minus ours, taken at the middle of the exchange. As exact as its Date header: a second."""
+    return provider_now - (wall_sent + wall_received) / 2
