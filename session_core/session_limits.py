@@ -1,0 +1,102 @@
+"""Idle and absolute limits of a session: how long it may go on, whoever keeps it alive."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from session_core.bounds import require
+from session_core.errors import ConfigError
+from session_core.vocabulary import Limit
+
+DAY_S = 86_400.0
+HOUR_S = 3_600.0
+LIMIT_S_MAX = 366 * DAY_S
+
+
+class Standing(StrEnum):
+    """How a session stands towards its limits. IDLE and ABSOLUTE: that limit is reached."""
+
+    OK = "ok"
+    WARN = "warn"
+    IDLE = "idle"
+    ABSOLUTE = "absolute"
+
+
+class LimitVerdict(NamedTuple):
+    """`limit` is the one meant (for OK the nearest, None without limits); `left_s` is the time to it, 0 once reached."""
+
+    standing: Standing
+    limit: Limit | None = None
+    left_s: float = math.inf
+
+
+class SessionLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """None means no such limit. Every time is in boot seconds, so a suspended device grows idle as well.
+
+    A limit is reached *at* its second, not after it. Activity moves the idle limit only; `last_activity_at` is the
+    user's, never a refresh's or a heartbeat's, for a token is not proof of presence.
+    """
+
+    idle_s: float | None = None
+    absolute_s: float | None = None
+    warn_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        require("limits.idle_s", self.idle_s, 1, LIMIT_S_MAX)
+        require("limits.absolute_s", self.absolute_s, 1, LIMIT_S_MAX)
+        require("limits.warn_s", self.warn_s, 0, DAY_S)
+        if self.idle_s is not None and self.absolute_s is not None and self.idle_s > self.absolute_s:
+            raise ConfigError(
+                f"limits.idle_s is {self.idle_s:g}; set it between 1 and limits.absolute_s, {self.absolute_s:g}."
+            )
+        shortest_s = min((s for s in (self.idle_s, self.absolute_s) if s is not None), default=math.inf)
+        if self.warn_s >= shortest_s:
+            raise ConfigError(f"limits.warn_s is {self.warn_s:g}; set it below the shortest limit, {shortest_s:g}.")
+
+    def verdict(
+        self, now: float, started_at: float, last_activity_at: float, *, warned: AbstractSet[Limit] = frozenset()
+    ) -> LimitVerdict:
+        """ABSOLUTE before IDLE, since it is final; then WARN for the nearest limit not yet `warned` of; else OK."""
+        nearest = LimitVerdict(Standing.OK)
+        warning = None
+        for limit, end in self._ends(started_at, last_activity_at):
+            if now >= end:
+                return LimitVerdict(Standing(limit.value), limit, 0.0)
+            if end - now < nearest.left_s:
+                nearest = LimitVerdict(Standing.OK, limit, end - now)
+            if limit not in warned and now >= end - self.warn_s and (warning is None or end - now < warning.left_s):
+                warning = LimitVerdict(Standing.WARN, limit, end - now)
+        return warning or nearest
+
+    def next_due(
+        self, now: float, started_at: float, last_activity_at: float, *, warned: AbstractSet[Limit] = frozenset()
+    ) -> float | None:
+        """The next boot second at which the verdict can change without activity; None if never.
+
+        It is `now` itself only while a warning is still to be given.
+        """
+        ends = dict(self._ends(started_at, last_activity_at))
+        if now >= ends.get(Limit.ABSOLUTE, math.inf):
+            return None
+        if now >= ends.get(Limit.IDLE, math.inf):
+            return ends.get(Limit.ABSOLUTE)
+        points = (end if limit in warned else max(now, end - self.warn_s) for limit, end in ends.items())
+        return min(points, default=None)
+
+    def _ends(self, started_at: float, last_activity_at: float) -> Iterator[tuple[Limit, float]]:
+        if self.absolute_s is not None:
+            yield Limit.ABSOLUTE, started_at + self.absolute_s
+        if self.idle_s is not None:
+            yield Limit.IDLE, last_activity_at + self.idle_s
+
+
+# NIST SP 800-63B-4: AAL1 in §2.1.3, AAL2 in §2.2.3, AAL3 in §2.3.3.
+AAL1 = SessionLimits(absolute_s=30 * DAY_S)
+AAL2 = SessionLimits(absolute_s=24 * HOUR_S, idle_s=HOUR_S)
+AAL3 = SessionLimits(absolute_s=12 * HOUR_S, idle_s=HOUR_S / 4)
