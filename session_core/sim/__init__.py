@@ -1,0 +1,1 @@
+"""The lab's world: production code on virtual time."""

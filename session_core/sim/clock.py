@@ -1,0 +1,64 @@
+"""A device's three clocks, told by virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import nextafter
+
+EPOCH_S = 1_767_225_600.0
+"""2026-01-01T00:00:00Z: where virtual time starts on the wall, unless told otherwise."""
+
+
+class VirtualClock:
+    """A Clock over `now`, which counts from 0 and never stops: `loop.world_time`, or any callable of a test's own.
+
+    `boot` is `now` itself, `wall` is `boot` plus epoch, skew and steps, and `monotonic` leaves out suspended time.
+    """
+
+    def __init__(self, now: Callable[[], float], *, epoch_s: float = EPOCH_S, wall_skew_s: float = 0.0) -> None:
+        self._now = now
+        self.epoch_s = epoch_s
+        self.wall_skew_s = wall_skew_s
+        self._slept_s = 0.0
+        self._suspended_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"VirtualClock(boot={self.boot()}, monotonic={self.monotonic()}, wall_skew_s={self.wall_skew_s})"
+
+    def wall(self) -> float:
+        return self.epoch_s + self.wall_skew_s + self._now()
+
+    def monotonic(self) -> float:
+        awake_until = self._now() if self._suspended_at is None else self._suspended_at
+        return awake_until - self._slept_s
+
+    def boot(self) -> float:
+        return self._now()
+
+    @property
+    def suspended(self) -> bool:
+        return self._suspended_at is not None
+
+    def step_wall(self, seconds: float) -> None:
+        """Set the wall clock forwards or, with negative `seconds`, back."""
+        self.wall_skew_s += seconds
+
+    def suspend(self) -> None:
+        """Stop `monotonic`; `boot` and `wall` go on."""
+        if self._suspended_at is None:
+            self._suspended_at = self._now()
+
+    def resume(self) -> None:
+        if self._suspended_at is not None:
+            self._slept_s += self._now() - self._suspended_at
+            self._suspended_at = None
+
+    def boot_when(self, monotonic_s: float) -> float:
+        """The first boot time at which `monotonic` will read `monotonic_s` or more, if nothing is suspended from here on.
+
+        Rounded up: a timer that fired one bit too early would find its deadline still ahead, and set itself for ever.
+        """
+        boot_s = monotonic_s + self._slept_s
+        while boot_s - self._slept_s < monotonic_s:
+            boot_s = nextafter(boot_s, float("inf"))
+        return boot_s

@@ -1,0 +1,469 @@
+"""An asyncio event loop on virtual time: nobody waits, time jumps to the next timer.
+
+Callbacks run in the order asyncio's own loops run them; timers due at the same instant run in the order they were set.
+"""
+# ruff: noqa: SLF001 - a loop reads its handles and tasks under the names asyncio gave them.
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from heapq import heapify, heappop, heappush
+from itertools import count
+from math import inf, isnan
+from typing import Any, NoReturn, TypeVar, TypeVarTuple, cast
+from weakref import WeakValueDictionary
+
+from session_core.sim.closed_doors import ClosedDoors
+from session_core.sim.failures import (
+    DeadlockError,
+    LivelockError,
+    NotInSimulationError,
+    TimeLimitError,
+    UnretrievedError,
+    tell_failure,
+    tell_waiting,
+)
+from session_core.sim.handles import GATE, Gate, VirtualHandle, VirtualTimer
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+Failure = tuple[str, BaseException | None]
+TaskFactory = Callable[..., asyncio.Future[Any]]
+ExceptionHandler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
+
+INSTANT_CALLBACKS_MAX = 10_000_000
+"""Callbacks at one instant before it is called a livelock; ten times what a fleet of 10,000 needs."""
+CLEANUP_S_MAX = 3_600.0
+"""How much virtual time cancelled tasks may take to end."""
+CANCELLED_TIMERS_MIN = 64
+TASKS_MIN = 1_024
+DEBUG_STACK_DEPTH = 10
+
+logger = logging.getLogger(__name__)
+
+
+def run_virtual(
+    main: Coroutine[Any, Any, T], *, until_s: float = inf, instant_callbacks_max: int = INSTANT_CALLBACKS_MAX
+) -> T:
+    """As asyncio.run, on virtual time: cancels what is left over, and fails when something failed and nobody looked."""
+    if asyncio._get_running_loop() is not None:
+        main.close()
+        raise RuntimeError("run_virtual cannot be called from a running loop")
+    loop = VirtualLoop(until_s=until_s, instant_callbacks_max=instant_callbacks_max)
+    try:
+        result = _run_to_the_end(loop, main)
+    except BaseException as error:
+        for failure in loop.collect_failures():
+            error.add_note(f"Besides, nobody looked at this: {tell_failure(*failure)}")
+        raise
+    finally:
+        failures = loop.collect_failures()
+        loop.close()
+    if failures:
+        raise UnretrievedError(failures) from failures[0][1]
+    return result
+
+
+def _run_to_the_end(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.end_tasks()
+
+
+def running_loop() -> VirtualLoop:
+    """The virtual loop this code runs on."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop), "this code runs only in a simulation"
+    return loop
+
+
+class VirtualTask(asyncio.Task[T]):
+    """A task whose place in a set, hence in what TaskGroup and wait do with many, is the same in every run."""
+
+    __slots__ = ("_serial",)
+    _serial: int
+
+    def __hash__(self) -> int:
+        try:
+            return self._serial
+        except AttributeError:
+            loop = self.get_loop()
+            assert isinstance(loop, VirtualLoop)
+            self._serial = loop._tasks_made
+            return self._serial
+
+
+class VirtualLoop(ClosedDoors):
+    """Time starts at 0 and moves only when nothing is ready, straight to the next timer."""
+
+    def __init__(self, *, until_s: float = inf, instant_callbacks_max: int = INSTANT_CALLBACKS_MAX) -> None:
+        self.failures: list[tuple[str, BaseException | None]] = []
+        self.until_s = until_s
+        self._instant_callbacks_max = instant_callbacks_max
+        self._instant_callbacks = 0
+        self._now = 0.0
+        self._ready: deque[VirtualHandle] = deque()
+        self._timers: list[tuple[float, int, VirtualTimer]] = []
+        self._serials = count()
+        self._cancelled_timers = 0
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks_max = TASKS_MIN
+        self._tasks_made = 0
+        self._gated = False
+        self._shut: dict[Gate, None] = {}
+        self._thread_id: int | None = None
+        self._stopping = False
+        self._closed = False
+        self._debug = False
+        self._task_factory: TaskFactory | None = None
+        self._exception_handler: ExceptionHandler | None = None
+        self._asyncgens: WeakValueDictionary[int, AsyncGenerator[Any, Any]] = WeakValueDictionary()
+        self.slow_callback_duration = 0.1
+
+    def __repr__(self) -> str:
+        return f"<VirtualLoop at {self._now} s, {len(self._ready)} ready, {len(self._timers)} timers>"
+
+    # Time
+
+    def time(self) -> float:
+        """Seconds since the run began; for code of a device, by its own monotonic clock."""
+        if self._gated and (gate := GATE.get()) is not None:
+            return gate.local_time()
+        return self._now
+
+    def world_time(self) -> float:
+        """Seconds since the run began, suspended or not."""
+        return self._now
+
+    # Scheduling
+
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> VirtualHandle:
+        if self._closed or self._debug:
+            self._check_call(callback)
+        handle = VirtualHandle(callback, args, copy_context() if context is None else context)
+        self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> VirtualHandle:
+        if self._thread_id not in {None, threading.get_ident()}:
+            raise NotInSimulationError("A simulated run has one thread; another one asked it to run a callback.")
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> VirtualTimer:
+        if context is None:
+            context = copy_context()
+        if self._gated and (gate := context.get(GATE)) is not None:
+            return self.call_at(gate.local_time() + delay, callback, *args, context=context)
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> VirtualTimer:
+        """Run `callback` at `when`, in the time of the device that `context` belongs to."""
+        if self._closed or self._debug:
+            self._check_call(callback)
+        timer = VirtualTimer(when, callback, args, copy_context() if context is None else context, self)
+        self.set_timer(timer)
+        return timer
+
+    def set_timer(self, timer: VirtualTimer) -> None:
+        """Put a timer in its place, for the first time or again."""
+        when = timer._when
+        if self._gated and (gate := timer._context.get(GATE)) is not None:
+            when = gate.world_time(when)
+        if isnan(when):
+            raise ValueError("a timer was set for NaN, which never comes")
+        timer._scheduled = True
+        heappush(self._timers, (when, next(self._serials), timer))
+
+    def admit(self, handle: VirtualHandle) -> None:
+        """Let a callback run in the next round."""
+        self._ready.append(handle)
+
+    def mind_gates(self) -> None:
+        """From now on ask devices about their timers; before, no device had a time of its own."""
+        self._gated = True
+
+    def shut(self, gate: Gate) -> None:
+        """From now on hand every ready callback of this device to its gate."""
+        self._shut[gate] = None
+
+    def open(self, gate: Gate) -> None:
+        self._shut.pop(gate, None)
+
+    def timer_cancelled(self) -> None:
+        self._cancelled_timers += 1
+        if self._cancelled_timers > CANCELLED_TIMERS_MIN and self._cancelled_timers * 2 > len(self._timers):
+            self._timers[:] = [entry for entry in self._timers if entry[2]._callback is not None]
+            heapify(self._timers)
+            self._cancelled_timers = 0
+
+    def _check_call(self, callback: object) -> None:
+        self._check_open()
+        if asyncio.iscoroutine(callback) or not callable(callback):
+            raise TypeError(f"a callable was expected, not {callback!r}")
+        if self._thread_id not in {None, threading.get_ident()}:
+            raise NotInSimulationError("A simulated run has one thread; another one asked it to run a callback.")
+
+    # Tasks
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self,
+        coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        **options: Any,
+    ) -> asyncio.Task[T]:
+        self._check_open()
+        if context is not None:
+            options["context"] = context
+        self._tasks_made += 1
+        task: Any
+        if self._task_factory is None:
+            task = VirtualTask(coro, loop=self, name=f"Task-{self._tasks_made}" if name is None else name, **options)
+        else:
+            task = self._task_factory(self, coro, **options)
+            if name is not None:
+                task.set_name(name)
+        self._tasks.append(task)
+        if len(self._tasks) > self._tasks_max:
+            self._drop_finished_tasks()
+        return task  # type: ignore[no-any-return]
+
+    def set_task_factory(self, factory: TaskFactory | None) -> None:
+        self._task_factory = factory
+
+    def get_task_factory(self) -> TaskFactory | None:
+        return self._task_factory
+
+    def pending_tasks(self) -> list[asyncio.Task[Any]]:
+        """In order of creation."""
+        return [task for task in self._tasks if not task.done()]
+
+    def _drop_finished_tasks(self) -> None:
+        self._tasks[:] = [task for task in self._tasks if not task.done() or task._log_traceback]
+        self._tasks_max = max(TASKS_MIN, 2 * len(self._tasks))
+
+    # Running
+
+    def run_until_complete(self, future: Generator[Any, None, T] | Awaitable[T]) -> T:
+        self._check_startable()
+        main = asyncio.ensure_future(cast(Awaitable[T], future), loop=self)
+        main.add_done_callback(_stop_loop)
+        try:
+            self.run_forever()
+        except BaseException:
+            if main.done() and not main.cancelled():
+                main.exception()
+            raise
+        finally:
+            main.remove_done_callback(_stop_loop)
+        if not main.done():
+            raise RuntimeError("the loop was stopped before its main task was done")
+        return main.result()
+
+    def run_forever(self) -> None:
+        self._check_startable()
+        hooks = sys.get_asyncgen_hooks()
+        origin_depth = sys.get_coroutine_origin_tracking_depth()
+        sys.set_asyncgen_hooks(firstiter=self._note_asyncgen, finalizer=self._finalize_asyncgen)
+        if self._debug:
+            sys.set_coroutine_origin_tracking_depth(DEBUG_STACK_DEPTH)
+        self._thread_id = threading.get_ident()
+        asyncio._set_running_loop(self)
+        try:
+            self._run()
+        finally:
+            asyncio._set_running_loop(None)
+            self._thread_id = None
+            self._stopping = False
+            sys.set_coroutine_origin_tracking_depth(origin_depth)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def _run(self) -> None:
+        ready = self._ready
+        timers = self._timers
+        while True:
+            if not ready and not self._stopping:
+                self._jump()
+            elif timers and timers[0][0] <= self._now:
+                self._admit_due()
+            # As in asyncio, what these callbacks schedule runs in the next round, after timers that are due by then.
+            round_size = len(ready)
+            self._instant_callbacks += round_size
+            if self._instant_callbacks > self._instant_callbacks_max:
+                raise LivelockError(
+                    f"{self._instant_callbacks_max} callbacks ran at {self._now} s without time moving.\n"
+                    + tell_waiting(self.pending_tasks())
+                )
+            for _ in range(round_size):
+                handle = ready.popleft()
+                callback = handle._callback
+                if callback is None or (self._shut and self._held(handle)):
+                    continue
+                try:
+                    handle._context.run(callback, *handle._args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - as asyncio: a failed callback is reported, the rest go on
+                    self.call_exception_handler({"message": f"{callback!r} failed", "exception": error})
+            if self._stopping:
+                return
+
+    def _jump(self) -> None:
+        """Move time to the next timer, and let in all that are due then."""
+        timers = self._timers
+        while timers and timers[0][2]._callback is None:
+            heappop(timers)
+            self._cancelled_timers -= 1
+        when = timers[0][0] if timers else inf
+        if when > self._now:
+            if when > self.until_s or when == inf:
+                self._refuse_to_jump(when)
+            self._now = when
+            self._instant_callbacks = 0
+        self._admit_due()
+
+    def _admit_due(self) -> None:
+        timers = self._timers
+        now = self._now
+        while timers and timers[0][0] <= now:
+            timer = heappop(timers)[2]
+            timer._scheduled = False
+            if timer._callback is None:
+                self._cancelled_timers -= 1
+            elif self._gated and (gate := timer._context.get(GATE)) is not None:
+                gate.route(timer)
+            else:
+                self._ready.append(timer)
+
+    def _held(self, handle: VirtualHandle) -> bool:
+        gate = handle._context.get(GATE)
+        if gate is None or gate not in self._shut:
+            return False
+        gate.hold(handle)
+        return True
+
+    def _refuse_to_jump(self, when: float) -> NoReturn:
+        waiting = tell_waiting(self.pending_tasks())
+        if when < inf:
+            raise TimeLimitError(f"The run was to end by {self.until_s} s and goes on:\n{waiting}")
+        asleep = "".join(f"\n  device {gate.name} is suspended" for gate in self._shut)
+        raise DeadlockError(f"At {self._now} s nothing is left that could wake anyone:\n{waiting}{asleep}")
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def is_running(self) -> bool:
+        return self._thread_id is not None
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        if self.is_running():
+            raise RuntimeError("a running loop cannot be closed")
+        self._closed = True
+        self._ready.clear()
+        self._timers.clear()
+        self._tasks.clear()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("this loop is closed")
+
+    def _check_startable(self) -> None:
+        self._check_open()
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError("a loop cannot be run inside a running loop")
+
+    # Ending
+
+    def end_tasks(self) -> None:
+        """Cancel what is left, in order of creation, and give it some time to end."""
+        for gate in list(self._shut):
+            gate.release()
+        self.until_s = self._now + CLEANUP_S_MAX
+        if left := self.pending_tasks():
+            for task in left:
+                task.cancel()
+            self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self.run_until_complete(self.shutdown_asyncgens())
+
+    async def shutdown_asyncgens(self) -> None:
+        generators = list(self._asyncgens.values())
+        self._asyncgens.clear()
+        results = await asyncio.gather(*(generator.aclose() for generator in generators), return_exceptions=True)
+        for generator, result in zip(generators, results, strict=True):
+            if isinstance(result, Exception):
+                self.call_exception_handler({"message": f"closing {generator!r} failed", "exception": result})
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's signature
+        """Nothing to shut down: there are no threads."""
+
+    def _note_asyncgen(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._asyncgens[next(self._serials)] = generator
+
+    def _finalize_asyncgen(self, generator: AsyncGenerator[Any, Any]) -> None:
+        if not self._closed:
+            self.call_soon(self.create_task, generator.aclose())
+
+    def collect_failures(self) -> list[tuple[str, BaseException | None]]:
+        """All that failed so far without anyone looking, failed tasks included."""
+        for task in self._tasks:
+            if task.done() and task._log_traceback:
+                self.call_exception_handler({"message": f"{task!r} failed", "exception": task.exception()})
+        return self.failures
+
+    # Failures and debugging
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if self._exception_handler is None:
+            self.default_exception_handler(context)
+            return
+        try:
+            self._exception_handler(self, context)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - as asyncio: a failed handler is reported in its turn
+            self.default_exception_handler(context)
+            self.default_exception_handler({"message": "the exception handler failed", "exception": error})
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """Keep it for the end of the run; what comes to light after that is logged."""
+        failure = (str(context.get("message")), context.get("exception"))
+        if self._closed:
+            logger.error(tell_failure(*failure), exc_info=failure[1])
+        else:
+            self.failures.append(failure)
+
+    def get_exception_handler(self) -> ExceptionHandler | None:
+        return self._exception_handler
+
+    def set_exception_handler(self, handler: ExceptionHandler | None) -> None:
+        self._exception_handler = handler
+
+    def get_debug(self) -> bool:
+        return self._debug
+
+    def set_debug(self, enabled: bool) -> None:  # noqa: FBT001 - asyncio's signature
+        self._debug = enabled
+
+
+def _stop_loop(main: asyncio.Future[Any]) -> None:
+    main.get_loop().stop()
