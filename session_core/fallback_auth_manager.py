@@ -10,8 +10,8 @@ import msgspec
 from session_core.clock import Clock
 from session_core.errors import ConfigError, LoginRequest, ProviderError, ProviderUnreachableError
 from session_core.events import FallbackTried, LoginRequested, Record
-from session_core.oauth import TokenGrant, TokenRefusal
 from session_core.oauth_client import OAuthClient
+from session_core.token_answers import TokenGrant, TokenRefusal
 from session_core.vocabulary import EndReason, FallbackStep, Outcome, StepOutcome
 
 ALL_STEPS = tuple(FallbackStep)
@@ -136,11 +136,14 @@ class FallbackAuthManager:
         self, step: FallbackStep, ask: Callable[[], Awaitable[TokenGrant | TokenRefusal]] | None
     ) -> Recovered | Postponed | None:
         if not self.allows(step):
-            return self._note(step, StepOutcome.SKIPPED, "policy")
+            self._note(step, StepOutcome.SKIPPED, "policy")
+            return None
         if ask is None:
-            return self._note(step, StepOutcome.UNAVAILABLE, "not configured")
+            self._note(step, StepOutcome.UNAVAILABLE, "not configured")
+            return None
         if not self._within_limits():
-            return self._note(step, StepOutcome.SKIPPED, "limit")
+            self._note(step, StepOutcome.SKIPPED, "limit")
+            return None
         sent_at = self._clock.boot()
         result = await ask()
         outcome = judge(result)
@@ -150,9 +153,7 @@ class FallbackAuthManager:
             return Recovered(result, sent_at)
         return Postponed(result.outcome, result.retry_after_s) if outcome is StepOutcome.LATER else None
 
-    def _silent(
-        self, user_agent: UserAgent, return_to: str
-    ) -> Callable[[], Awaitable[TokenGrant | TokenRefusal]]:
+    def _silent(self, user_agent: UserAgent, return_to: str) -> Callable[[], Awaitable[TokenGrant | TokenRefusal]]:
         async def ask() -> TokenGrant | TokenRefusal:
             try:
                 login = await self._oauth.login_request(self._entropy, return_to=return_to, prompt="none")
@@ -160,8 +161,8 @@ class FallbackAuthManager:
                 if callback is None:
                     return TokenRefusal(outcome=Outcome.OFFLINE, error="unreachable")
                 return await self._oauth.exchange_callback(callback, login)
-            except ProviderUnreachableError:
-                return TokenRefusal(outcome=Outcome.OFFLINE, error="unreachable")
+            except ProviderUnreachableError as error:
+                return TokenRefusal(outcome=error.outcome, error=error.code)
             except ProviderError as error:
                 return TokenRefusal(outcome=Outcome.REJECTED, error=error.code)
 

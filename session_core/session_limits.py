@@ -89,6 +89,10 @@ class SessionLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         points = (end if limit in warned else max(now, end - self.warn_s) for limit, end in ends.items())
         return min(points, default=None)
 
+    def reached_at(self, started_at: float, last_activity_at: float) -> float:
+        """The boot second at which the first limit is reached without further activity; infinity without limits."""
+        return min((end for _, end in self._ends(started_at, last_activity_at)), default=math.inf)
+
     def _ends(self, started_at: float, last_activity_at: float) -> Iterator[tuple[Limit, float]]:
         if self.absolute_s is not None:
             yield Limit.ABSOLUTE, started_at + self.absolute_s

@@ -1,0 +1,313 @@
+"""Authorised httpx calls: token, cache, retry and one fresh start after a 401."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from datetime import timedelta
+from functools import partial
+from typing import Any, Protocol
+
+import httpx
+import msgspec
+
+from session_core.cache_manager import CacheManager, Hit
+from session_core.cache_rules import ERROR_STATUSES, Freshness, RouteTtl, admit, may_serve, outdates
+from session_core.clock import Clock
+from session_core.errors import ForeignOriginError, SessionCoreError, TokenUnavailableError
+from session_core.events import Record, RequestServed
+from session_core.http_answers import read_retry_after
+from session_core.retry_manager import Call, RetryManager, call_kind, classify_status
+from session_core.token_manager import TokenManager
+from session_core.vocabulary import ErrorClass, Served
+
+WAITED_S = "session_waited_s"
+SERVED = "session_served"
+AGE_S = "session_age_s"
+"""Keys of `response.extensions`: where the answer came from (a `Served`) and how old it is in seconds."""
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_DESCRIBE_ENCODED = frozenset({"content-encoding", "content-length"})
+_SERVED = {
+    Freshness.FRESH: Served.CACHE,
+    Freshness.STALE: Served.STALE,
+    Freshness.STALE_IF_ERROR: Served.STALE_IF_ERROR,
+}
+_ROUTE_CHARS_MAX = 200
+Origin = tuple[bytes, bytes]
+
+
+def origin_of(url: httpx.URL) -> Origin:
+    return url.raw_scheme, url.netloc
+
+
+class Gate(Protocol):
+    """Raises while the session may not make calls: it is locked or over."""
+
+    def __call__(self) -> None: ...
+
+
+class SessionAuth(httpx.Auth):
+    """Adds a valid access token to each request to an allowed origin; after a 401 once more with a new one.
+
+    Serves `httpx.AsyncClient` on the session's loop and `httpx.Client` from any other thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokens: TokenManager,
+        origins: frozenset[Origin],
+        gate: Gate,
+        clock: Clock,
+        wait_s_max: float,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._tokens = tokens
+        self._origins = origins
+        self._gate = gate
+        self._clock = clock
+        self._wait_s_max = wait_s_max
+        self._loop = loop
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        self._admit(request)
+        token = self._tokens.peek()
+        if token is None:
+            asked_at = self._clock.boot()
+            token = await self._tokens.get()
+            request.extensions[WAITED_S] = self._clock.boot() - asked_at
+        request.headers["Authorization"] = "Bearer " + token
+        response = yield request
+        if response.status_code == 401 and _repeatable(request):
+            fresh = await self._tokens.replace(token)
+            if fresh is not None:
+                request.headers["Authorization"] = "Bearer " + fresh
+                yield request
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        self._admit(request)
+        token = self._tokens.peek() or self._on_loop(self._tokens.get())
+        request.headers["Authorization"] = "Bearer " + token
+        response = yield request
+        if response.status_code == 401 and _repeatable(request):
+            fresh = self._on_loop(self._tokens.replace(token))
+            if fresh is not None:
+                request.headers["Authorization"] = "Bearer " + fresh
+                yield request
+
+    def _admit(self, request: httpx.Request) -> None:
+        self._gate()
+        origin = origin_of(request.url)
+        if origin not in self._origins:
+            raise ForeignOriginError(b"://".join(origin).decode("ascii", "replace"))
+
+    def _on_loop(self, call: Any) -> Any:
+        loop = self._loop
+        if loop.is_closed() or _is_running_here(loop):
+            call.close()
+            raise SessionCoreError(
+                "This call would wait for the event loop that it blocks; use session.client here, or another thread."
+            )
+        return asyncio.run_coroutine_threadsafe(call, loop).result(self._wait_s_max + 1.0)
+
+
+def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
+def _repeatable(request: httpx.Request) -> bool:
+    """A body that is a stream has been consumed by the first try."""
+    return isinstance(request.stream, httpx.ByteStream)
+
+
+class _Call(msgspec.Struct):
+    """One call under way: what the log will say of it."""
+
+    request: httpx.Request
+    route: str
+    started_at: float
+    attempts: int = 0
+    slept_s: float = 0.0
+
+
+class SharedTransport(httpx.AsyncBaseTransport):
+    """A pool that many sessions use: closing one session's client leaves it open."""
+
+    def __init__(self, pool: httpx.AsyncBaseTransport) -> None:
+        self._pool = pool
+        self.handle_async_request = pool.handle_async_request  # type: ignore[method-assign]
+
+    async def aclose(self) -> None:
+        return
+
+
+class ApiClient(httpx.AsyncClient):
+    """`session.client`: an `httpx.AsyncClient` that stays authorised, caches, and retries what is safe to repeat.
+
+    Answers from the cache carry `session_served` and `session_age_s` in `response.extensions`. Besides httpx's own
+    errors a call can raise TokenUnavailableError, LoginRequiredError, SessionEndedError, SessionLockedError and
+    ForeignOriginError. Give `auth=None` for a request without a token.
+    """
+
+    def __init__(
+        self,
+        *,
+        session_auth: SessionAuth,
+        gate: Gate,
+        cache: CacheManager,
+        user_id: str,
+        retry: RetryManager,
+        clock: Clock,
+        record: Record,
+        **options: Any,
+    ) -> None:
+        super().__init__(auth=session_auth, **options)
+        self._gate = gate
+        self._cache = cache
+        self._user_id = user_id
+        self._retry = retry
+        self._clock = clock
+        self._record = record
+
+    async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
+        if options.get("auth", httpx.USE_CLIENT_DEFAULT) is None:
+            return await super().send(request, stream=stream, **options)
+        self._gate()
+        path = request.url.path
+        call = _Call(request, path[:_ROUTE_CHARS_MAX], self._clock.boot())
+        if stream or request.method != "GET":
+            response = await self._ask(call, stream=stream, **options)
+            if request.method not in SAFE_METHODS and response.is_success:
+                self._cache.invalidate(self._user_id, str(request.url))
+            return response
+        return await self._ask_cache(call, self._cache.policy.route_for(path), **options)
+
+    async def _ask_cache(self, call: _Call, route: RouteTtl | None, **options: Any) -> httpx.Response:
+        cache, request = self._cache, call.request
+        key = None
+        if len(cache) and may_serve(request.method, request.headers.keys()):
+            key = cache.key_for(self._user_id, str(request.url), request.headers)
+            hit = cache.lookup(key, route=call.route)
+            if hit is not None:
+                if hit.freshness is Freshness.STALE:
+                    cache.revalidate(key, partial(self._revalidate, request, route, options))
+                return self._serve(call, hit)
+        generation, asked = cache.generation, call.started_at
+        try:
+            response = await self._ask(call, stream=False, **options)
+        except (httpx.TransportError, TokenUnavailableError):
+            hit = cache.lookup(key, route=call.route, error=True) if key is not None else None
+            if hit is None:
+                raise
+            return self._serve(call, hit)
+        if response.status_code in ERROR_STATUSES and key is not None:
+            hit = cache.lookup(key, route=call.route, error=True)
+            if hit is not None:
+                return self._serve(call, hit)
+        self._keep(request, response, route, generation=generation, sent_at=asked)
+        return response
+
+    async def _revalidate(self, request: httpx.Request, route: RouteTtl | None, options: dict[str, Any]) -> None:
+        again = httpx.Request(request.method, request.url, headers=request.headers, extensions=dict(request.extensions))
+        call = _Call(again, request.url.path[:_ROUTE_CHARS_MAX], self._clock.boot())
+        generation = self._cache.generation
+        response = await self._ask(call, stream=False, **options)
+        if response.status_code in ERROR_STATUSES:
+            response.raise_for_status()
+        self._keep(again, response, route, generation=generation, sent_at=call.started_at)
+
+    def _keep(
+        self,
+        request: httpx.Request,
+        response: httpx.Response,
+        route: RouteTtl | None,
+        *,
+        generation: int,
+        sent_at: float,
+    ) -> None:
+        cache = self._cache
+        if route is None and not len(cache) and "cache-control" not in response.headers:
+            return
+        # The token is ours, not the caller's: it must not keep an answer out of the cache.
+        asked = {name: value for name, value in request.headers.items() if name != "authorization"}
+        url = str(request.url)
+        admission = admit(
+            route, method=request.method, request=asked, status=response.status_code, answer=response.headers
+        )
+        if admission is None:
+            if outdates(response.status_code):
+                cache.invalidate(self._user_id, url)
+            return
+        key = cache.key_for(self._user_id, url, asked, admission.vary)
+        cache.store(key, admission.entry(response.content, sent_at=sent_at), generation=generation)
+
+    async def _ask(self, call: _Call, *, stream: bool, **options: Any) -> httpx.Response:
+        request = call.request
+        while True:
+            call.attempts += 1
+            try:
+                response = await super().send(request, stream=stream, **options)
+            except httpx.TransportError as error:
+                delay_s = self._grant(call, ErrorClass.NETWORK, sent=not isinstance(error, _NOT_SENT))
+                if delay_s is None:
+                    self._note(call, 0, Served.NOTHING, ErrorClass.NETWORK)
+                    raise
+            except SessionCoreError:
+                self._note(call, 0, Served.NOTHING, ErrorClass.AUTH)
+                raise
+            else:
+                status = response.status_code
+                trouble = classify_status(status) if status >= 400 else None
+                delay_s = None if trouble is None else self._grant(call, trouble, response=response)
+                if delay_s is None:
+                    self._note(call, status, Served.NETWORK, trouble)
+                    return response
+                await response.aclose()
+            call.slept_s += delay_s
+            await asyncio.sleep(delay_s)
+
+    def _grant(
+        self, call: _Call, trouble: ErrorClass, *, sent: bool = True, response: httpx.Response | None = None
+    ) -> float | None:
+        if not _repeatable(call.request):
+            return None
+        # What was never sent cannot have been acted on, so a write may be repeated like a read.
+        kind = call_kind(call.request.method) if sent else Call.API_READ
+        retry_after_s = None
+        if response is not None:
+            retry_after_s = read_retry_after(response.headers.get("retry-after"), wall=self._clock.wall())
+        return self._retry.grant(kind, call.attempts, trouble, now=self._clock.boot(), retry_after_s=retry_after_s)
+
+    def _serve(self, call: _Call, hit: Hit) -> httpx.Response:
+        served = _SERVED[hit.freshness]
+        self._note(call, hit.entry.status, served, None)
+        headers = [(name, value) for name, value in hit.entry.headers if name not in _DESCRIBE_ENCODED]
+        response = httpx.Response(
+            hit.entry.status,
+            headers=headers,
+            content=hit.entry.body,
+            request=call.request,
+            extensions={SERVED: served, AGE_S: hit.age_s},
+        )
+        response.elapsed = timedelta(0)
+        return response
+
+    def _note(self, call: _Call, status: int, served: Served, trouble: ErrorClass | None) -> None:
+        waited_s = call.request.extensions.get(WAITED_S, 0.0) + call.slept_s
+        self._record(
+            RequestServed(
+                method=call.request.method,
+                route=call.route,
+                status=status,
+                served=served,
+                duration_ms=(self._clock.boot() - call.started_at) * 1000,
+                waited_ms=waited_s * 1000,
+                attempts=call.attempts,
+                error=trouble,
+            )
+        )

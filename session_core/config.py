@@ -1,0 +1,190 @@
+"""All settings in one frozen value, from presets, a TOML file and the environment."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+
+from session_core.bounds import require
+from session_core.cache_rules import CachePolicy
+from session_core.errors import ConfigError
+from session_core.fallback_auth_manager import FallbackPolicy
+from session_core.oauth import ClientRegistration
+from session_core.refresh_plan import ProviderProfile
+from session_core.retry_manager import DEFAULT_POLICIES, NO_RETRY, BreakerPolicy, BudgetPolicy, Call, RetryPolicy
+from session_core.session_limits import AAL1, SessionLimits
+from session_core.tokens import RefreshPolicy
+from session_core.vocabulary import FallbackStep
+
+ENVIRONMENT_PREFIX = "SESSION_CORE_"
+
+
+class RetryPolicies(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One strategy per kind of call. For `token`, attempts_max bounds what one waiting caller sits through."""
+
+    token: RetryPolicy = DEFAULT_POLICIES[Call.TOKEN]
+    api_read: RetryPolicy = DEFAULT_POLICIES[Call.API_READ]
+    api_write: RetryPolicy = DEFAULT_POLICIES[Call.API_WRITE]
+
+    def by_call(self) -> Mapping[Call, RetryPolicy]:
+        return {Call.TOKEN: self.token, Call.API_READ: self.api_read, Call.API_WRITE: self.api_write}
+
+
+class SessionPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How sessions are kept alive. `background` off means no worker and no heartbeat."""
+
+    name: str = "professional"
+    background: bool = True
+    heartbeat_s: float = 300.0
+    refresh: RefreshPolicy = RefreshPolicy()
+    retry: RetryPolicies = RetryPolicies()
+    retry_budget: BudgetPolicy = BudgetPolicy()
+    breaker: BreakerPolicy = BreakerPolicy()
+    fallback: FallbackPolicy = FallbackPolicy()
+    cache: CachePolicy = CachePolicy()
+    limits: SessionLimits = AAL1
+
+    def __post_init__(self) -> None:
+        require("policy.heartbeat_s", self.heartbeat_s, 0.05, 86_400)
+
+
+PROFESSIONAL = SessionPolicy()
+# What most apps do today: one access token, and nothing when it runs out.
+BASIC = SessionPolicy(
+    name="basic",
+    background=False,
+    refresh=RefreshPolicy(proactive=False),
+    retry=RetryPolicies(token=NO_RETRY, api_read=NO_RETRY, api_write=NO_RETRY),
+    fallback=FallbackPolicy(steps=(FallbackStep.LOGIN,)),
+    cache=CachePolicy(entries_max=0),
+)
+PRESETS: Mapping[str, SessionPolicy] = MappingProxyType({"professional": PROFESSIONAL, "basic": BASIC})
+
+
+class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose tokens, for which API, kept how. Tokens go to `api_url`'s origin and `api_origins`, and nowhere else."""
+
+    issuer: str
+    client_id: str
+    client_secret: str | None = None
+    auth_method: Literal["none", "client_secret_basic", "client_secret_post"] = "none"
+    redirect_uri: str
+    scope: str = "openid profile offline_access"
+    api_url: str = ""
+    api_origins: tuple[str, ...] = ()
+    allow_insecure_http: bool = False
+    profile: ProviderProfile = ProviderProfile()
+    policy: SessionPolicy = PROFESSIONAL
+    tick_s_max: float = 15.0
+
+    def __post_init__(self) -> None:
+        require("tick_s_max", self.tick_s_max, 0.01, 15)
+        for name, value in (
+            ("issuer", self.issuer),
+            ("api_url", self.api_url),
+            *(("api_origins", o) for o in self.api_origins),
+        ):
+            if value and urlsplit(value).scheme not in ("http", "https"):
+                raise ConfigError(f"{name} is {value!r}; give an address that begins with https:// or http://.")
+        self.registration()
+
+    def __repr__(self) -> str:
+        return f"SessionConfig(issuer={self.issuer!r}, client_id={self.client_id!r}, policy={self.policy.name!r})"
+
+    def registration(self) -> ClientRegistration:
+        return ClientRegistration(
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            redirect_uri=self.redirect_uri,
+            scope=self.scope,
+            auth_method=self.auth_method,
+        )
+
+
+def load(
+    *, file: Path | None = None, environment: Mapping[str, str], defaults: Mapping[str, object] = MappingProxyType({})
+) -> SessionConfig:
+    """Defaults, then the TOML `file`, then SESSION_CORE_… variables. Raises ConfigError, which names place and remedy.
+
+    `policy` is a preset's name or a table of the settings that differ from `professional`.
+    """
+    settings = {**defaults, **(_read_toml(file) if file is not None else {}), **_read_environment(environment)}
+    place = "the environment" if file is None else str(file)
+    if isinstance(settings.get("policy"), str):
+        settings["policy"] = preset(str(settings["policy"]))
+    try:
+        return msgspec.convert(settings, SessionConfig, from_attributes=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"In {place}: {_explain(str(error))}") from None
+    except ConfigError as error:
+        raise ConfigError(f"In {place}: {error}") from None
+
+
+def preset(name: str) -> SessionPolicy:
+    """The policy of that name. Raises ConfigError, which suggests the nearest."""
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise ConfigError(f"There is no policy {name!r}; {_nearest(name, PRESETS)}.") from None
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"The settings file {file} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The settings file {file} is not valid TOML: {error}.") from None
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """SESSION_CORE_ISSUER and the like: every top-level setting that is one word or yes/no."""
+    plain = [name for name in SessionConfig.__struct_fields__ if name not in ("profile", "api_origins", "tick_s_max")]
+    found: dict[str, Any] = {}
+    for variable, value in environment.items():
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            field = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            if field not in plain:
+                known = [ENVIRONMENT_PREFIX + name.upper() for name in plain]
+                raise ConfigError(f"The environment variable {variable} is not known; {_nearest(variable, known)}.")
+            found[field] = _read_bool(variable, value) if field == "allow_insecure_http" else value
+    return found
+
+
+def _read_bool(variable: str, value: str) -> bool:
+    if value.lower() not in ("true", "false"):
+        raise ConfigError(f"{variable} is {value!r}; set it to true or false.")
+    return value.lower() == "true"
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(known)
+
+
+def _explain(problem: str) -> str:
+    """The decoder's message, with the names that are allowed where an unknown one stands."""
+    text, _, path = problem.partition(" - at `$")
+    where = path.rstrip("`").strip(".")
+    if "unknown field" not in text:
+        return f"{where or 'the settings'}: {text}."
+    unknown = text.split("`")[1]
+    allowed = _struct_at(where).__struct_fields__
+    return f"{where + '.' if where else ''}{unknown} is not a setting; {_nearest(unknown, allowed)}."
+
+
+def _struct_at(path: str) -> type[msgspec.Struct]:
+    struct: type[msgspec.Struct] = SessionConfig
+    for name in filter(None, path.replace("[...]", "").split(".")):
+        kind: Any = next(field.type for field in msgspec.structs.fields(struct) if field.name == name)
+        struct = next(
+            (t for t in (kind, *get_args(kind)) if isinstance(t, type) and issubclass(t, msgspec.Struct)), struct
+        )
+    return struct

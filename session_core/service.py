@@ -1,0 +1,236 @@
+"""Many sessions in one process: their worker, heartbeat, connections and stores."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from random import Random
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+import msgspec
+
+from session_core.clock import Clock, SystemClock
+from session_core.config import SessionConfig
+from session_core.deadlines import LoopStatistics
+from session_core.errors import LoginRequest, SessionCoreError
+from session_core.events import Emit, Event, Journal, Origin
+from session_core.fallback_auth_manager import ClientCredential, UserAgent
+from session_core.jwt_checks import read_unverified
+from session_core.oauth_client import OAuthClient
+from session_core.session import Session, Surroundings
+from session_core.session_heartbeat import SessionHeartbeat
+from session_core.session_store import MemorySessionStore, SessionStore
+from session_core.session_worker import SessionWorker
+from session_core.token_answers import TokenGrant, TokenRefusal, refusal_error
+from session_core.vocabulary import EndReason, Source
+from session_core.wire import HttpxTransport, Transport
+
+T = TypeVar("T")
+SERVICE_ID = "service"
+
+
+class ServiceStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    sessions: int
+    worker: LoopStatistics
+    heartbeat: LoopStatistics
+
+
+def drop_event(_event: Event, /) -> None:
+    """The sink where nobody keeps a log."""
+
+
+class SessionService:
+    """Owns every session of a process. Use it as `async with SessionService(config) as service:`.
+
+    All that real time, chance and the network bring can be handed in: `clock`, `entropy`, `seed`, `transport` (to the
+    provider) and `pool` (to the API). Every call belongs on the loop it was entered on; from another thread use `call`.
+    """
+
+    def __init__(
+        self,
+        config: SessionConfig,
+        *,
+        emit: Emit = drop_event,
+        clock: Clock | None = None,
+        store: SessionStore | None = None,
+        transport: Transport | None = None,
+        pool: httpx.AsyncBaseTransport | None = None,
+        entropy: Callable[[int], bytes] = secrets.token_bytes,
+        seed: str | None = None,
+        source: Source = Source.LIVE,
+        device: str = "server",
+    ) -> None:
+        self.config = config
+        self._clock = clock or SystemClock()
+        self._emit = emit
+        self._entropy = entropy
+        self._seed = seed
+        self._source = source
+        self._device = device
+        self._store = store or MemorySessionStore()
+        self._transport = transport
+        self._pool = pool
+        self._sessions: dict[str, Session] = {}
+        self._origin = Origin(
+            stream_id=self._new_id(),
+            session_id=SERVICE_ID,
+            user_id="",
+            device=device,
+            source=source,
+            policy=config.policy.name,
+        )
+        self._journal = Journal(clock=self._clock, emit=emit, origin=self._origin)
+        self._around: Surroundings | None = None
+        self._owned = AsyncExitStack()
+
+    @property
+    def around(self) -> Surroundings:
+        if self._around is None:
+            raise SessionCoreError("The session service is not running; enter it with `async with` first.")
+        return self._around
+
+    @property
+    def oauth(self) -> OAuthClient:
+        return self.around.oauth
+
+    async def __aenter__(self) -> Self:
+        config, record = self.config, self._journal.record
+        transport = self._transport or self._own_transport()
+        pool = self._pool or self._own_pool()
+        oauth = OAuthClient(
+            transport,
+            issuer=config.issuer,
+            registration=config.registration(),
+            clock=self._clock,
+            record=record,
+            timeout_s=config.policy.refresh.request_timeout_s,
+            allow_insecure_http=config.allow_insecure_http,
+        )
+        worker = SessionWorker(clock=self._clock, record=record, tick_s_max=config.tick_s_max)
+        heartbeat = SessionHeartbeat(
+            interval_s=config.policy.heartbeat_s,
+            clock=self._clock,
+            rng=self._rng("heartbeat"),
+            record=record,
+            tick_s_max=config.tick_s_max,
+        )
+        self._around = Surroundings(
+            config=config,
+            oauth=oauth,
+            store=self._store,
+            clock=self._clock,
+            emit=self._emit,
+            entropy=self._entropy,
+            loop=asyncio.get_running_loop(),
+            pool=pool,
+            worker=worker,
+            heartbeat=heartbeat,
+            credential=ClientCredential(oauth) if config.auth_method != "none" else None,
+        )
+        if config.policy.background:
+            worker.start()
+            heartbeat.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        around, self._around = self.around, None
+        await around.worker.stop()
+        await around.heartbeat.stop()
+        for session in tuple(self._sessions.values()):
+            await session.aclose()
+        await self._owned.aclose()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def sessions(self) -> tuple[Session, ...]:
+        return tuple(self._sessions.values())
+
+    def get(self, session_id: str) -> Session | None:
+        return self._sessions.get(session_id)
+
+    def statistics(self) -> ServiceStatistics:
+        around = self.around
+        return ServiceStatistics(
+            sessions=len(self._sessions),
+            worker=around.worker.statistics(),
+            heartbeat=around.heartbeat.statistics(),
+        )
+
+    async def login(self, *, return_to: str = "/") -> LoginRequest:
+        """Where to send a user to sign in. Raises ProviderError when the provider cannot be asked."""
+        return await self.oauth.login_request(self._entropy, return_to=return_to)
+
+    async def finish_login(
+        self, callback: str | list[tuple[str, str]], login: LoginRequest, *, user_agent: UserAgent | None = None
+    ) -> Session:
+        """The session of a user who came back from the provider. Raises ProviderError, which says what went wrong."""
+        sent_at = self._clock.boot()
+        grant = await self.oauth.exchange_callback(callback, login)
+        return await self.adopt(grant, sent_at=sent_at, user_agent=user_agent, return_to=login.return_to)
+
+    async def sign_in_as_service(self) -> Session:
+        """A session of the program itself, by its client credential."""
+        sent_at = self._clock.boot()
+        answer = await self.oauth.client_credentials()
+        if isinstance(answer, TokenRefusal):
+            raise refusal_error(answer)
+        return await self.adopt(answer, sent_at=sent_at)
+
+    async def adopt(
+        self, grant: TokenGrant, *, sent_at: float, user_agent: UserAgent | None = None, return_to: str = "/"
+    ) -> Session:
+        """A managed session from tokens asked for at boot second `sent_at`."""
+        claims = read_unverified(grant.id_token) if grant.id_token is not None else None
+        subject = str(claims["sub"]) if claims is not None and "sub" in claims else None
+        session_id = self._new_id()
+        session = Session(
+            self.around,
+            origin=msgspec.structs.replace(
+                self._origin, stream_id=self._new_id(), session_id=session_id, user_id=subject or "service"
+            ),
+            rng=self._rng(session_id),
+            user_agent=user_agent,
+            subject=subject,
+        )
+        session.return_to = return_to
+        await session.begin(grant, sent_at=sent_at)
+        self._sessions[session_id] = session
+        session.start_session_management()
+        return session
+
+    async def sign_out(self, session_id: str, reason: EndReason = EndReason.SIGNED_OUT) -> None:
+        """End a session and forget it; nothing happens if it is not known."""
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            await session.sign_out(reason)
+            await session.aclose()
+
+    def call(self, work: Coroutine[Any, Any, T], *, timeout_s: float = 60.0) -> T:
+        """Run `work` on the service's loop and wait for it here, in another thread."""
+        return asyncio.run_coroutine_threadsafe(work, self.around.loop).result(timeout_s)
+
+    def _new_id(self) -> str:
+        return self._entropy(12).hex()
+
+    def _rng(self, part: str) -> Random:
+        """One stream of chance per part: from the seed where one was given, so that a run can be repeated."""
+        return Random(f"{self._seed}/{part}") if self._seed is not None else Random(self._entropy(16))
+
+    def _own_transport(self) -> Transport:
+        client = httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
+        self._owned.push_async_callback(client.aclose)
+        return HttpxTransport(client)
+
+    def _own_pool(self) -> httpx.AsyncBaseTransport:
+        pool = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=100, max_keepalive_connections=20))
+        self._owned.push_async_callback(pool.aclose)
+        return pool
+
+

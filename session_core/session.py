@@ -1,0 +1,483 @@
+"""One user's session, wired together: what an application holds on to."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+
+import httpx
+import msgspec
+
+from session_core.api_client import ApiClient, SessionAuth, SharedTransport, origin_of
+from session_core.cache_manager import CacheManager
+from session_core.clock import Clock, Gap
+from session_core.config import SessionConfig
+from session_core.errors import SessionLockedError
+from session_core.events import (
+    Emit,
+    HeartbeatBeat,
+    Journal,
+    LimitWarned,
+    Origin,
+    PersistFailed,
+    SessionEnded,
+    SessionStarted,
+    UserActed,
+)
+from session_core.fallback_auth_manager import FallbackAuthManager, StoredCredential, UserAgent
+from session_core.oauth_client import OAuthClient
+from session_core.retry_manager import RetryManager
+from session_core.session_health import HealthInputs, HealthScore, health
+from session_core.session_heartbeat import SessionHeartbeat
+from session_core.session_limits import LimitVerdict, Standing
+from session_core.session_state import SessionStateMachine, stuck_at
+from session_core.session_store import SessionRecord, SessionStore, SessionStoreError
+from session_core.session_worker import SessionWorker
+from session_core.token_answers import TokenGrant
+from session_core.token_manager import RefreshResult, TokenManager, TokenStatistics
+from session_core.tokens import TokenSet
+from session_core.vocabulary import EndReason, GapKind, Limit, RefreshReason, Signal, State
+
+CACHE_SWEEP_S = 60.0
+PERSIST_RETRY_S = 30.0
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sessions of one process share."""
+
+    config: SessionConfig
+    oauth: OAuthClient
+    store: SessionStore
+    clock: Clock
+    emit: Emit
+    entropy: Callable[[int], bytes]
+    loop: asyncio.AbstractEventLoop
+    pool: httpx.AsyncBaseTransport
+    worker: SessionWorker
+    heartbeat: SessionHeartbeat
+    credential: StoredCredential | None = None
+
+
+class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A session at one moment, for people to look at. Times are boot seconds, `left` in seconds from now."""
+
+    session_id: str
+    user_id: str
+    state: State
+    since: float
+    path: tuple[State, ...]
+    managed: bool
+    health: HealthScore
+    tokens: TokenStatistics
+    token_life_s: float | None
+    token_left_s: float | None
+    refresh_left_s: float | None
+    limit: LimitVerdict
+    ended: EndReason | None
+
+
+class Session:
+    """Keeps one user signed in. Made by SessionService; every call belongs on the service's event loop.
+
+    `client` is an `httpx.AsyncClient` that stays authorised; `auth` an `httpx.Auth` for a client of your own, from any
+    thread.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_around",
+        "_auth",
+        "_beat_at",
+        "_cache",
+        "_client",
+        "_journal",
+        "_last_activity_at",
+        "_limit_at",
+        "_machine",
+        "_managed",
+        "_persist_at",
+        "_retry",
+        "_started_at",
+        "_swept_at",
+        "_tasks",
+        "_tokens",
+        "_version",
+        "_warned",
+        "return_to",
+        "session_id",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        around: Surroundings,
+        *,
+        origin: Origin,
+        rng: random.Random,
+        user_agent: UserAgent | None = None,
+        subject: str | None = None,
+    ) -> None:
+        policy, clock = around.config.policy, around.clock
+        self._around = around
+        self._journal = Journal(clock=clock, emit=around.emit, origin=origin)
+        record = self._journal.record
+        self.session_id = origin.session_id
+        self.user_id = origin.user_id
+        self.return_to = "/"
+        self._machine = SessionStateMachine(clock=clock, record=record)
+        self._retry = RetryManager(policies=policy.retry.by_call(), budget=policy.retry_budget, rng=rng, record=record)
+        chain = FallbackAuthManager(
+            policy=policy.fallback,
+            oauth=around.oauth,
+            clock=clock,
+            record=record,
+            entropy=around.entropy,
+            within_limits=self._within_limits,
+            credential=around.credential,
+            user_agent=user_agent,
+        )
+        self._tokens = TokenManager(
+            oauth=around.oauth,
+            chain=chain,
+            policy=policy.refresh,
+            profile=around.config.profile,
+            breaker=policy.breaker,
+            retry=self._retry,
+            clock=clock,
+            rng=rng,
+            record=record,
+            signal=self._machine.fire,
+            persist=self._persist,
+            on_settled=self._look_again,
+            on_end=self._note_end,
+            return_to=lambda: self.return_to,
+            subject=subject,
+        )
+        self._cache = CacheManager(policy.cache, clock=clock, record=record)
+        self._client: ApiClient | None = None
+        self._auth: SessionAuth | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._managed = False
+        self._version = 0
+        self._started_at = self._last_activity_at = self._swept_at = clock.boot()
+        self._limit_at = policy.limits.reached_at(self._started_at, self._started_at)
+        self._beat_at: float | None = None
+        self._persist_at: float | None = None
+        self._warned: frozenset[Limit] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"Session({self.session_id!r}, {self._machine.state})"
+
+    @property
+    def state(self) -> State:
+        return self._machine.state
+
+    async def begin(self, grant: TokenGrant, *, sent_at: float) -> None:
+        """Start with the tokens of a sign-in asked for at boot second `sent_at`; again after a lock or an end."""
+        now = self._around.clock.boot()
+        self._started_at = self._last_activity_at = now
+        self._limit_at = self._around.config.policy.limits.reached_at(now, now)
+        self._warned = frozenset()
+        await self._tokens.adopt(grant, sent_at=sent_at)
+        self._machine.fire(Signal.SIGNED_IN)
+        self._note_start(resumed=False)
+
+    def resume_from(self, record: SessionRecord) -> None:
+        """Go on from a stored record after a restart."""
+        self._started_at, self._last_activity_at = record.started_at, record.last_activity_at
+        self._limit_at = self._around.config.policy.limits.reached_at(record.started_at, record.last_activity_at)
+        self._version = record.version
+        self._tokens.restore(record.tokens, refresh_sent_at=record.refresh_sent_at)
+        self._machine.fire(Signal.SIGNED_IN)
+        self._note_start(resumed=True)
+
+    # The six calls.
+
+    def start_session_management(self) -> None:
+        """Let the worker and the heartbeat look after this session; nothing changes if they do."""
+        if not self._managed and self._around.config.policy.background:
+            self._managed = True
+            self._around.worker.add(self)
+            self._around.heartbeat.add(self)
+
+    async def stop_session_management(self) -> None:
+        """Leave the session as it is, signed in and unattended. A refresh under way is let finish."""
+        self._managed = False
+        self._around.worker.remove(self)
+        self._around.heartbeat.remove(self)
+        self._beat_at = None
+        await self._tokens.settle(self._around.config.policy.refresh.request_timeout_s)
+
+    def get_session_health(self) -> HealthScore:
+        now = self._around.clock.boot()
+        policy = self._around.config.policy
+        tokens = self._tokens.tokens
+        limit = self._verdict(now)
+        watched = self._managed and self._beat_at is not None
+        return health(
+            HealthInputs(
+                state=self._machine.state,
+                token_left_s=None if tokens is None else tokens.expires_at - now,
+                refresh_lead_s=0.0 if tokens is None else tokens.expires_at - tokens.refresh_due_at,
+                refresh_failures=self._tokens.failures,
+                breaker=self._tokens.breaker_state,
+                limit_left_s=limit.left_s,
+                limit_warn_s=policy.limits.warn_s,
+                persisted=self._tokens.persisted,
+                heartbeat_age_s=now - self._beat_at if watched and self._beat_at is not None else None,
+                heartbeat_interval_s=policy.heartbeat_s,
+                skew_s=self._around.oauth.skew_s,
+                counts_suspend=getattr(self._around.clock, "counts_suspend", True),
+            )
+        )
+
+    async def force_refresh_session(self) -> RefreshResult:
+        """Refresh now. A throttled provider and a refresh token that may be spent are left alone."""
+        self._pass_gate()
+        return await self._tokens.refresh(RefreshReason.FORCED)
+
+    def get_cache_manager(self) -> CacheManager:
+        return self._cache
+
+    def update_activity(self, action: str = "activity") -> None:
+        """The user did something; the only thing that moves the idle limit."""
+        if self._machine.state in (State.LOCKED, State.EXPIRED, State.SIGNED_OUT):
+            return
+        now = self._around.clock.boot()
+        if self._verdict(now).standing is Standing.IDLE:
+            self._enforce(self._verdict(now))
+            return
+        self._last_activity_at = now
+        self._limit_at = self._around.config.policy.limits.reached_at(self._started_at, now)
+        self._warned -= {Limit.IDLE}
+        self._journal.record(UserActed(action=action))
+
+    @property
+    def auth(self) -> SessionAuth:
+        """An `httpx.Auth` for `httpx.AsyncClient` here and for `httpx.Client` in any thread."""
+        if self._auth is None:
+            config = self._around.config
+            origins = [url for url in (config.api_url, *config.api_origins) if url]
+            self._auth = SessionAuth(
+                tokens=self._tokens,
+                origins=frozenset(origin_of(httpx.URL(url)) for url in origins),
+                gate=self._pass_gate,
+                clock=self._around.clock,
+                wait_s_max=config.policy.refresh.caller_wait_s_max,
+                loop=self._around.loop,
+            )
+        return self._auth
+
+    @property
+    def client(self) -> ApiClient:
+        """The session's own `httpx.AsyncClient`; relative addresses are under `api_url`."""
+        if self._client is None:
+            around = self._around
+            self._client = ApiClient(
+                session_auth=self.auth,
+                gate=self._pass_gate,
+                cache=self._cache,
+                user_id=self.user_id,
+                retry=self._retry,
+                clock=around.clock,
+                record=self._journal.record,
+                base_url=around.config.api_url,
+                transport=SharedTransport(around.pool),
+                trust_env=False,
+            )
+        return self._client
+
+    async def sign_out(self, reason: EndReason = EndReason.SIGNED_OUT) -> None:
+        """End the session here, forget its tokens and answers, and give the refresh token back."""
+        if self._tokens.tokens is None:
+            return
+        self._machine.fire(Signal.SIGNED_OUT)
+        self._note_end(reason)
+        await self._tokens.end(reason, revoke=True)
+
+    async def aclose(self) -> None:
+        """Stop looking after it and close its client; the session itself goes on in the store."""
+        await self.stop_session_management()
+        await self._cache.aclose()
+        if self._client is not None:
+            await self._client.aclose()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def status(self) -> SessionStatus:
+        now = self._around.clock.boot()
+        tokens = self._tokens.tokens
+        return SessionStatus(
+            session_id=self.session_id,
+            user_id=self.user_id,
+            state=self._machine.state,
+            since=self._machine.since,
+            path=self._machine.path,
+            managed=self._managed,
+            health=self.get_session_health(),
+            tokens=self._tokens.statistics(),
+            token_life_s=None if tokens is None else tokens.life_s,
+            token_left_s=None if tokens is None else tokens.expires_at - now,
+            refresh_left_s=None if tokens is None else tokens.refresh_due_at - now,
+            limit=self._verdict(now),
+            ended=self._tokens.ended,
+        )
+
+    # What the worker and the heartbeat ask.
+
+    def maintain(self, now: float) -> float | None:
+        """Do what is due at boot second `now`; when to be asked again, or None once there is nothing to look after."""
+        if self._tokens.tokens is None:
+            return None
+        if self._machine.force_on(now):
+            self._tokens.abandon()
+        verdict = self._verdict(now)
+        self._enforce(verdict)
+        if self._machine.state in (State.LOCKED, State.EXPIRED):
+            return self._next_limit(now)
+        self._tokens.refresh_soon(now)
+        self._retry_persist(now)
+        return min(
+            (
+                due
+                for due in (
+                    self._next_limit(now),
+                    self._tokens.next_due(),
+                    self._persist_at,
+                    self._sweep(now),
+                    stuck_at(self._machine.state, self._machine.since),
+                )
+                if due is not None
+            ),
+            default=None,
+        )
+
+    def beat(self, now: float) -> None:
+        """Check and log the health. Never counts as the user's activity."""
+        if self._tokens.tokens is None:
+            return
+        self._beat_at = now
+        score = self.get_session_health()
+        self._journal.record(
+            HeartbeatBeat(
+                state=self._machine.state,
+                health=score.score,
+                band=score.band,
+                lowest=score.lowest,
+                left_s=self._tokens.tokens.expires_at - now,
+            )
+        )
+
+    def observe_gap(self, gap: Gap) -> None:
+        """The device slept: say so, and come back carefully."""
+        if gap.kind is GapKind.SUSPEND and self._tokens.tokens is not None:
+            self._machine.fire(Signal.SUSPENDED)
+            self._machine.fire(Signal.WOKE)
+            self._tokens.resume(self._around.clock.boot())
+
+    def _verdict(self, now: float) -> LimitVerdict:
+        limits = self._around.config.policy.limits
+        return limits.verdict(now, self._started_at, self._last_activity_at, warned=self._warned)
+
+    def _next_limit(self, now: float) -> float | None:
+        limits = self._around.config.policy.limits
+        return limits.next_due(now, self._started_at, self._last_activity_at, warned=self._warned)
+
+    def _within_limits(self) -> bool:
+        return self._verdict(self._around.clock.boot()).standing in (Standing.OK, Standing.WARN)
+
+    def _enforce(self, verdict: LimitVerdict) -> None:
+        match verdict.standing:
+            case Standing.WARN if verdict.limit is not None:
+                self._warned |= {verdict.limit}
+                self._journal.record(LimitWarned(limit=verdict.limit, left_s=verdict.left_s))
+            case Standing.IDLE:
+                self._machine.fire(Signal.IDLE_LIMIT_REACHED)
+            case Standing.ABSOLUTE if self._tokens.tokens is not None:
+                self._machine.fire(Signal.ABSOLUTE_LIMIT_REACHED)
+                self._note_end(EndReason.ABSOLUTE_LIMIT)
+                self._spawn(self._tokens.end(EndReason.ABSOLUTE_LIMIT, revoke=True))
+
+    def _pass_gate(self) -> None:
+        now = self._around.clock.boot()
+        if now >= self._limit_at and self._tokens.tokens is not None:
+            # The limit holds to the second, whether or not the worker has come by.
+            self._enforce(self._verdict(now))
+        if self._machine.state is State.LOCKED:
+            raise SessionLockedError
+
+    def _sweep(self, now: float) -> float | None:
+        if not len(self._cache):
+            return None
+        if now >= self._swept_at + CACHE_SWEEP_S:
+            self._swept_at = now
+            self._cache.sweep(now)
+        return self._swept_at + CACHE_SWEEP_S
+
+    def _retry_persist(self, now: float) -> None:
+        if self._tokens.persisted:
+            self._persist_at = None
+        elif self._persist_at is None:
+            self._persist_at = now + PERSIST_RETRY_S
+        elif now >= self._persist_at:
+            self._persist_at = now + PERSIST_RETRY_S
+            self._spawn(self._write_again())
+
+    async def _write_again(self) -> None:
+        if await self._tokens.retry_persist() and self._tokens.failures == 0:
+            self._machine.fire(Signal.PERSIST_RECOVERED)
+
+    async def _persist(self, tokens: TokenSet | None, refresh_sent_at: float | None) -> bool:
+        store = self._around.store
+        try:
+            if tokens is None:
+                await store.delete(self.session_id)
+                return True
+            written = await store.save(
+                SessionRecord(
+                    session_id=self.session_id,
+                    user_id=self.user_id,
+                    version=self._version,
+                    tokens=tokens,
+                    started_at=self._started_at,
+                    last_activity_at=self._last_activity_at,
+                    refresh_sent_at=refresh_sent_at,
+                )
+            )
+        except SessionStoreError as error:
+            self._journal.record(PersistFailed(error=error.code))
+            return False
+        if written is None:
+            self._journal.record(PersistFailed(error="superseded"))
+            return False
+        self._version = written.version
+        return True
+
+    def _note_start(self, *, resumed: bool) -> None:
+        tokens, limits = self._tokens.tokens, self._around.config.policy.limits
+        assert tokens is not None, "a session starts with tokens"
+        self._journal.record(
+            SessionStarted(
+                resumed=resumed,
+                life_s=tokens.life_s,
+                idle_limit_s=limits.idle_s,
+                absolute_limit_s=limits.absolute_s,
+            )
+        )
+
+    def _note_end(self, reason: EndReason) -> None:
+        self._cache.clear()
+        self._managed = False
+        self._around.worker.remove(self)
+        self._around.heartbeat.remove(self)
+        self._journal.record(SessionEnded(reason=reason))
+
+    def _look_again(self) -> None:
+        if self._managed:
+            self._around.worker.touch(self)
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = self._around.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
