@@ -1,0 +1,281 @@
+"""The recorder: components emit and never wait; one thread writes batches, and keeps on disk what the store cannot take."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from session_core.clock import Clock
+from session_core.errors import EventStoreError
+from session_core.events import Event, decode, encode
+from session_core.store.spill import Spill
+
+CHECKPOINT_BUSY_BYTES = 64 << 20
+CHECKPOINT_IDLE_BYTES = 4 << 20
+MEMORY_FACTOR = 10
+
+
+class Sink(Protocol):
+    """What the recorder needs of a store."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def append(self, events: Sequence[Event]) -> None: ...
+
+    def append_once(self, events: Sequence[Event]) -> int: ...
+
+    def checkpoint(self, *, log_bytes_min: int) -> bool: ...
+
+
+class RecorderStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """How the recording goes.
+
+    `queued` wait in memory and `spilled` on disk; `acknowledged` are safe in the store, of which `written` were added
+    by this recorder (the others were there already); `lost` could not be kept at all. `last_error` is the sentence of
+    the trouble that lasts or of the last loss, None when there was none. Times are wall seconds.
+    """
+
+    running: bool
+    queued: int
+    spilled: int
+    acknowledged: int
+    written: int
+    lost: int
+    flushes: int
+    flush_ms: float | None
+    newest_event_at: float | None
+    last_error: str | None
+
+
+class Recorder:
+    """Takes events from any thread and brings them into the store, in order, at most `flush_s` later.
+
+    `emit` costs an append to a deque. `flush_events` waiting events wake the writer before `flush_s` is over; one
+    transaction holds at most `batch_max`. When `queue_max` wait, they go to the spill file; ten times as many can only
+    pile up when the disk takes nothing at all, and then the newest are refused and counted in `lost`.
+    """
+
+    def __init__(
+        self,
+        store: Sink,
+        *,
+        clock: Clock,
+        spill_path: Path | None = None,
+        queue_max: int = 20_000,
+        batch_max: int = 5_000,
+        flush_events: int = 500,
+        flush_s: float = 0.25,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._spill = Spill(spill_path or store.path.with_name(store.path.name + ".spill.jsonl"))
+        self._queue_max = queue_max
+        self._memory_max = queue_max * MEMORY_FACTOR
+        self._batch_max = batch_max
+        self._flush_events = flush_events
+        self._flush_s = flush_s
+        self._queue: deque[Event | threading.Event] = deque()
+        self._hand: list[Event | threading.Event] = []
+        self._marks: list[threading.Event] = []
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lifecycle = threading.Lock()
+        self._lost_lock = threading.Lock()
+        self._doubt = False
+        self._acknowledged = self._written = self._lost = self._flushes = 0
+        self._flush_ms: float | None = None
+        self._newest_event_at: float | None = None
+        self._store_trouble: str | None = None
+        self._spill_trouble: str | None = None
+        self._loss: str | None = None
+
+    def emit(self, event: Event) -> None:
+        """Take the event; returns at once, whatever the store is doing."""
+        waiting = len(self._queue)
+        if waiting >= self._memory_max:
+            self._lose("neither the store nor the disk took events and the memory set aside for them is full")
+            return
+        self._queue.append(event)
+        if waiting == self._flush_events - 1:
+            self._wake.set()
+
+    def start(self) -> None:
+        """Begin to write, first what an earlier process left on disk. Starting twice is harmless."""
+        with self._lifecycle:
+            if self._thread is not None:
+                return
+            try:
+                self._spill.recover()
+            except OSError as error:
+                raise EventStoreError(self._spill_sentence(error)) from error
+            self._stopping.clear()
+            self._thread = threading.Thread(target=self._run, name="event-recorder", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits, or leave it in the spill file for the next start. Stopping twice is harmless."""
+        with self._lifecycle:
+            if self._thread is not None:
+                self._stopping.set()
+                self._wake.set()
+                self._thread.join()
+                self._thread = None
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until everything emitted before this call is in the store; whether it came to that."""
+        if self._thread is None:
+            return False
+        mark = threading.Event()
+        self._queue.append(mark)
+        self._wake.set()
+        return mark.wait(timeout_s)
+
+    def statistics(self) -> RecorderStatistics:
+        thread = self._thread
+        return RecorderStatistics(
+            running=thread is not None and thread.is_alive(),
+            queued=len(self._queue) + len(self._hand),
+            spilled=self._spill.waiting,
+            acknowledged=self._acknowledged,
+            written=self._written,
+            lost=self._lost,
+            flushes=self._flushes,
+            flush_ms=self._flush_ms,
+            newest_event_at=self._newest_event_at,
+            last_error=self._store_trouble or self._spill_trouble or self._loss,
+        )
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            if not self._step() or not self._backlog(self._flush_events):
+                self._wake.wait(self._flush_s)
+                self._wake.clear()
+        # Bounded, so that someone who goes on emitting cannot keep the writer from stopping.
+        for _ in range((len(self._queue) + self._spill.waiting) // self._batch_max + 2):
+            if not self._backlog(1) or not self._step():
+                break
+        self._overflow()
+
+    def _backlog(self, events_min: int) -> bool:
+        return self._spill.waiting > 0 or len(self._queue) + len(self._hand) >= events_min
+
+    def _step(self) -> bool:
+        """Write one batch, the oldest events first; False while store or disk refuse."""
+        try:
+            if len(self._queue) >= self._queue_max:
+                self._overflow()
+            idle = not (self._replay() if self._spill.waiting else self._drain())
+            self._store.checkpoint(log_bytes_min=CHECKPOINT_IDLE_BYTES if idle else CHECKPOINT_BUSY_BYTES)
+        except EventStoreError as error:
+            self._store_trouble = str(error)
+            # Whether the batch was committed before it failed is not known, so it is not simply written again.
+            self._doubt = True
+            return False
+        except OSError as error:
+            self._spill_trouble = self._spill_sentence(error)
+            return False
+        return True
+
+    def _drain(self) -> bool:
+        if not self._hand:
+            self._hand = self._take()
+        if not self._hand:
+            return False
+        self._write([item for item in self._hand if isinstance(item, Event)], once=self._doubt)
+        self._marks += [item for item in self._hand if isinstance(item, threading.Event)]
+        self._hand = []
+        self._release()
+        return True
+
+    def _replay(self) -> bool:
+        lines = self._spill.front(self._batch_max)
+        if not lines:
+            self._lose(f"someone removed {self._spill.path}", self._spill.waiting)
+        self._write([event for event in map(self._event, lines) if event is not None], once=True)
+        self._spill.drop(lines)
+        self._release()
+        return True
+
+    def _take(self) -> list[Event | threading.Event]:
+        return [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_max))]
+
+    def _release(self) -> None:
+        if not self._spill.waiting:
+            for mark in self._marks:
+                mark.set()
+            self._marks.clear()
+
+    def _write(self, events: Sequence[Event], *, once: bool) -> None:
+        if not events:
+            return
+        began = self._clock.monotonic()
+        self._commit(events, once=once)
+        self._flushes += 1
+        self._flush_ms = (self._clock.monotonic() - began) * 1e3
+        newest_at = max(event.happened_at for event in events)
+        self._newest_event_at = max(newest_at, self._newest_event_at or newest_at)
+        self._doubt = False
+        self._store_trouble = None
+
+    def _commit(self, events: Sequence[Event], *, once: bool) -> None:
+        """Hand the events to the store; one that no table can hold does not keep the others out."""
+        try:
+            added = self._store.append_once(events) if once else self._append(events)
+        except (ValueError, OverflowError) as error:
+            if len(events) == 1:
+                self._lose(f"a {events[0].kind} holds a value that cannot be stored ({type(error).__name__})")
+                return
+            for event in events:
+                self._commit([event], once=True)
+        else:
+            self._acknowledged += len(events)
+            self._written += added
+
+    def _append(self, events: Sequence[Event]) -> int:
+        self._store.append(events)
+        return len(events)
+
+    def _overflow(self) -> None:
+        """Move what waits in memory to disk; what the disk refuses stays in memory."""
+        for _ in range(len(self._queue) // self._batch_max + 2):
+            items, self._hand = self._hand or self._take(), []
+            try:
+                self._spill.add([line for line in map(self._line, items) if line])
+            except OSError as error:
+                self._queue.extendleft(reversed(items))
+                self._spill_trouble = self._spill_sentence(error)
+                return
+            self._marks += [item for item in items if isinstance(item, threading.Event)]
+        self._spill_trouble = None
+
+    def _line(self, item: Event | threading.Event) -> bytes:
+        if isinstance(item, threading.Event):
+            return b""
+        try:
+            return encode(item)
+        except (ValueError, OverflowError) as error:
+            self._lose(f"a {item.kind} holds a value that cannot be written down ({type(error).__name__})")
+            return b""
+
+    def _event(self, line: bytes) -> Event | None:
+        try:
+            return decode(line)
+        except msgspec.DecodeError:
+            self._spill.set_aside(line)
+            self._lose(f"a line was no event and was moved to {self._spill.unreadable_path}")
+            return None
+
+    def _lose(self, why: str, events: int = 1) -> None:
+        with self._lost_lock:
+            self._lost += events
+            self._loss = f"{self._lost} events could not be recorded; the last because {why}."
+
+    def _spill_sentence(self, error: OSError) -> str:
+        return f"Events cannot be kept in {self._spill.path} ({error.strerror}); see that its disk has room and lets us write."
