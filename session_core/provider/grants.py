@@ -1,0 +1,334 @@
+"""What has been granted: codes, families of refresh tokens, access tokens. Each is found in one look-up."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from session_core.provider.answers import RefusedError
+from session_core.provider.config import AccessTokenFormat, ProviderConfig
+from session_core.provider.keys import KeyRing
+from session_core.provider.ledger import Ledger
+
+NEVER_S = -math.inf
+SWEPT_PER_ISSUE = 2
+
+Held = TypeVar("Held", "CodeGrant", "Family", "Access")
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """Who allowed what to whom. `username` is None where a client acts for itself."""
+
+    client_id: str
+    username: str | None
+    scope: str
+    auth_time: float
+    nonce: str | None = None
+    session_id: str | None = None
+
+    @property
+    def subject(self) -> str:
+        return self.username or self.client_id
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        return frozenset(self.scope.split())
+
+
+class CodeGrant(msgspec.Struct, kw_only=True):
+    """An authorization code's meaning; kept after use so that a second use can revoke what the first one gave."""
+
+    grant: Grant
+    redirect_uri: str
+    code_challenge: str
+    expires_at: float
+    family: Family | None = None
+
+
+class Issued(msgspec.Struct, frozen=True, kw_only=True):
+    """The tokens of one answer."""
+
+    access_token: str
+    expires_at: float
+    scope: str
+    refresh_token: str | None
+    id_token: str | None
+
+    def __repr__(self) -> str:
+        return f"Issued(expires_at={self.expires_at}, scope={self.scope!r})"
+
+
+class Family(msgspec.Struct, kw_only=True):
+    """All refresh tokens that descend from one sign-in. `serial` is the valid one's; lower ones are spent."""
+
+    family_id: str
+    grant: Grant
+    expires_at: float
+    serial: int = 0
+    rotated_at: float = NEVER_S
+    successor: Issued | None = None
+    access_expires_at: float | None = None
+    revoked: bool = False
+
+    def __repr__(self) -> str:
+        return f"Family(serial={self.serial}, revoked={self.revoked})"
+
+
+class Access(msgspec.Struct, kw_only=True):
+    """What an access token allows, while its family stands."""
+
+    family: Family
+    scope: str
+    issued_at: float
+    expires_at: float
+
+
+class Grants:
+    """Keeps what was granted. Refresh tokens carry their family, serial and a MAC, so spent ones need no memory."""
+
+    def __init__(
+        self, config: ProviderConfig, *, entropy: Callable[[int], bytes], keys: KeyRing, ledger: Ledger
+    ) -> None:
+        self._config = config
+        self._entropy = entropy
+        self._keys = keys
+        self._ledger = ledger
+        self._mac_key = entropy(32)
+        self._codes: OrderedDict[str, CodeGrant] = OrderedDict()
+        self._families: OrderedDict[str, Family] = OrderedDict()
+        self._access: OrderedDict[str, Access] = OrderedDict()
+
+    def statistics(self) -> tuple[int, int]:
+        """Families and access tokens held."""
+        return len(self._families), len(self._access)
+
+    # Authorization codes
+
+    def issue_code(self, grant: Grant, *, redirect_uri: str, code_challenge: str, now: float) -> str:
+        _sweep(self._codes, now)
+        code = self._ledger.keep_secret(self._random("code"))
+        self._codes[code] = CodeGrant(
+            grant=grant,
+            redirect_uri=redirect_uri,
+            code_challenge=code_challenge,
+            expires_at=now + self._config.code_ttl_s,
+        )
+        self._note("code_issued", grant, now)
+        return code
+
+    def find_code(self, code: str, *, client_id: str, now: float) -> CodeGrant:
+        """RFC 6749 §4.1.2: a code used twice is refused, and what it gave is revoked."""
+        held = self._codes.get(code)
+        if held is None or held.grant.client_id != client_id or now >= held.expires_at:
+            raise _invalid_grant("The code is unknown or expired.")
+        if held.family is not None:
+            self._note("code_reused", held.grant, now)
+            self.revoke_family(held.family, now=now)
+            raise _invalid_grant("The code has been used already.")
+        return held
+
+    # Families of refresh tokens
+
+    def open_family(self, grant: Grant, *, now: float) -> Family:
+        _sweep(self._families, now)
+        family = Family(family_id=self._random("rt"), grant=grant, expires_at=now + self._config.refresh_ttl_s)
+        self._families[family.family_id] = family
+        return family
+
+    def first_tokens(self, family: Family, *, now: float) -> Issued:
+        self._note("tokens_issued", family.grant, now)
+        return self._issue(family, family.grant.scope, self._refresh_token(family), now=now)
+
+    def service_tokens(self, grant: Grant, *, now: float) -> Issued:
+        """Client credentials: an access token only (RFC 6749 §4.4.3)."""
+        self._note("tokens_issued", grant, now)
+        lone = Family(family_id="", grant=grant, expires_at=now + self._config.access_ttl_s)
+        return self._issue(lone, grant.scope, None, now=now)
+
+    def refresh(
+        self, token: str, *, client_id: str, scope: str | None, now: float, keeps_expiry: bool = False
+    ) -> Issued:
+        """RFC 9700 §4.14.2: a spent refresh token outside the grace window revokes its whole family."""
+        family, serial = self._find_refresh(token)
+        if family is None or family.grant.client_id != client_id or not _stands(family, now):
+            raise _invalid_grant("The refresh token is unknown, expired or revoked.")
+        if serial == family.serial:
+            return self._rotate(family, _narrowed(family.grant, scope), now=now, keeps_expiry=keeps_expiry)
+        if serial == family.serial - 1 and family.successor and now < family.rotated_at + self._config.grace_s:
+            self._note("replay_answered", family.grant, now)
+            return family.successor
+        self._note("reuse_detected", family.grant, now)
+        self.revoke_family(family, now=now)
+        raise _invalid_grant("The refresh token was used before; every token of its family is revoked.")
+
+    def find_family(self, token: str, *, now: float) -> Family | None:
+        """The family a refresh token opens, if it is the valid one."""
+        family, serial = self._find_refresh(token)
+        return family if family and serial == family.serial and _stands(family, now) else None
+
+    def revoke_family(self, family: Family, *, now: float) -> None:
+        if not family.revoked:
+            family.revoked = True
+            family.successor = None
+            self._note("family_revoked", family.grant, now)
+
+    def revoke_session(self, session_id: str, *, now: float) -> None:
+        """OpenID Connect Core §11: offline access outlives the session at the provider; the rest ends with it."""
+        for family in self._families.values():
+            if family.grant.session_id == session_id and "offline_access" not in family.grant.scopes:
+                self.revoke_family(family, now=now)
+
+    def forget_refresh_tokens(self, *, now: float) -> None:
+        """Every refresh token stops working; access tokens live on."""
+        self._ledger.note("family_revoked", at=now, times=len(self._families))
+        self._families.clear()
+
+    # Access tokens
+
+    def find_access(self, token: str, *, now: float) -> Access | None:
+        """RFC 7519 §4.1.4: not accepted on or after its expiry."""
+        access = self._access.get(token)
+        return access if access and now < access.expires_at and not access.family.revoked else None
+
+    def forget_access(self, token: str, *, now: float) -> None:
+        self._note("access_token_revoked", self._access.pop(token).family.grant, now)
+
+    def forget_access_tokens(self, *, now: float) -> None:
+        """Every access token stops working; refresh tokens live on."""
+        self._ledger.note("access_token_revoked", at=now, times=len(self._access))
+        self._access.clear()
+
+    def revoke_any(self, token: str, *, client_id: str, now: float) -> None:
+        """RFC 7009 §2.1: an unknown token needs no revoking; another client's is refused."""
+        family, _ = self._find_refresh(token)
+        access = self._access.get(token)
+        owner = family or (access.family if access else None)
+        if owner and owner.grant.client_id != client_id:
+            raise _invalid_grant("The token was issued to another client.")
+        if family:
+            self.revoke_family(family, now=now)
+        elif access:
+            self.forget_access(token, now=now)
+
+    # Making tokens
+
+    def _rotate(self, family: Family, scope: str, *, now: float, keeps_expiry: bool) -> Issued:
+        expires_at = family.access_expires_at if keeps_expiry else None
+        self._note("tokens_refreshed", family.grant, now)
+        if not self._config.rotates:
+            return self._issue(family, scope, None, now=now, expires_at=expires_at)
+        family.serial += 1
+        family.rotated_at = now
+        family.expires_at = now + self._config.refresh_ttl_s
+        issued = self._issue(family, scope, self._refresh_token(family), now=now, expires_at=expires_at)
+        family.successor = issued if self._config.grace_s else None
+        return issued
+
+    def _issue(
+        self, family: Family, scope: str, refresh_token: str | None, *, now: float, expires_at: float | None = None
+    ) -> Issued:
+        _sweep(self._access, now)
+        access = Access(
+            family=family, scope=scope, issued_at=now, expires_at=expires_at or now + self._config.access_ttl_s
+        )
+        family.access_expires_at = access.expires_at
+        token = self._ledger.keep_secret(self._access_token(access))
+        self._access[token] = access
+        return Issued(
+            access_token=token,
+            expires_at=access.expires_at,
+            scope=scope,
+            refresh_token=refresh_token,
+            id_token=self._id_token(family, now=now),
+        )
+
+    def _access_token(self, access: Access) -> str:
+        """RFC 9068 where it is a JWT."""
+        if self._config.access_token_format == AccessTokenFormat.OPAQUE:
+            return self._random("at")
+        claims = {
+            "iss": self._config.issuer,
+            "sub": access.family.grant.subject,
+            "aud": f"{self._config.issuer}/api",
+            "client_id": access.family.grant.client_id,
+            "scope": access.scope,
+            "jti": self._random("jti"),
+            "iat": int(access.issued_at),
+            "exp": int(access.expires_at),
+        }
+        return self._keys.sign(claims, typ="at+jwt")
+
+    def _id_token(self, family: Family, *, now: float) -> str | None:
+        grant = family.grant
+        if grant.username is None or "openid" not in grant.scopes:
+            return None
+        if family.serial and not self._config.id_token_on_refresh:
+            return None
+        claims = {
+            "iss": self._config.issuer,
+            "sub": grant.username,
+            "aud": grant.client_id,
+            "iat": int(now),
+            "exp": int(now + self._config.access_ttl_s),
+            "auth_time": int(grant.auth_time),
+            **({"sid": grant.session_id} if grant.session_id else {}),
+            **({"nonce": grant.nonce} if grant.nonce else {}),
+        }
+        return self._ledger.keep_secret(self._keys.sign(claims))
+
+    def _refresh_token(self, family: Family) -> str:
+        return self._ledger.keep_secret(self._with_mac(family.family_id, family.serial))
+
+    def _with_mac(self, family_id: str, serial: int) -> str:
+        stem = f"{family_id}.{serial}"
+        mac = hashlib.blake2s(stem.encode(), key=self._mac_key, digest_size=16)
+        return f"{stem}.{mac.hexdigest()}"
+
+    def _find_refresh(self, token: str) -> tuple[Family | None, int]:
+        family_id, _, rest = token.partition(".")
+        serial = rest.partition(".")[0]
+        family = self._families.get(family_id)
+        if family is None or not (serial.isascii() and serial.isdecimal()):
+            return None, 0
+        genuine = hmac.compare_digest(self._with_mac(family_id, int(serial)).encode(), token.encode())
+        return (family, int(serial)) if genuine else (None, 0)
+
+    def _random(self, prefix: str) -> str:
+        return f"{prefix}_{base64.urlsafe_b64encode(self._entropy(24)).decode()}"
+
+    def _note(self, what: str, grant: Grant, now: float) -> None:
+        self._ledger.note(what, at=now, client_id=grant.client_id, username=grant.username)
+
+
+def _stands(family: Family, now: float) -> bool:
+    return not family.revoked and now < family.expires_at
+
+
+def _narrowed(grant: Grant, scope: str | None) -> str:
+    """RFC 6749 §6: a refresh may ask for less, never for more."""
+    if scope is None:
+        return grant.scope
+    if not frozenset(scope.split()) <= grant.scopes:
+        raise RefusedError("invalid_scope", "A refresh cannot widen the scope.")
+    return scope
+
+
+def _sweep(held: OrderedDict[str, Held], now: float) -> None:
+    """Look at the oldest few: drop the expired, send the others to the back of the queue."""
+    for _ in range(min(SWEPT_PER_ISSUE, len(held))):
+        name, one = next(iter(held.items()))
+        if now < one.expires_at:
+            held.move_to_end(name)
+        else:
+            del held[name]
+
+
+def _invalid_grant(description: str) -> RefusedError:
+    return RefusedError("invalid_grant", description)
