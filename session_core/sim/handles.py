@@ -68,26 +68,31 @@ class VirtualHandle(asyncio.Handle):
 
 
 class VirtualTimer(VirtualHandle, asyncio.TimerHandle):
-    """A callback set for a time, which is told in the time of the device that set it."""
+    """A callback set for a time, told in the time of the device that set it; `_loop` is there while the loop keeps it."""
 
-    __slots__ = ()
+    __slots__ = ("_serial",)
     _when: float
-    _scheduled: bool
-    _loop: TimerKeeper
+    _loop: TimerKeeper | None
 
     def __init__(
-        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context, loop: TimerKeeper
+        self,
+        when: float,
+        serial: int,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context,
+        loop: TimerKeeper,
     ) -> None:
         self._callback = callback
         self._args = args
         self._context = context
         self._when = when
-        self._scheduled = True
+        self._serial = serial
         self._loop = loop
 
     def cancel(self) -> None:
-        counts = self._scheduled and self._callback is not None
-        self._callback = None
-        self._args = ()
-        if counts:
-            self._loop.timer_cancelled()
+        if self._callback is not None:
+            self._callback = None
+            self._args = ()
+            if self._loop is not None:
+                self._loop.timer_cancelled()

@@ -107,7 +107,6 @@ class VirtualLoop(ClosedDoors):
         self.failures: list[tuple[str, BaseException | None]] = []
         self.until_s = until_s
         self._instant_callbacks_max = instant_callbacks_max
-        self._instant_callbacks = 0
         self._now = 0.0
         self._ready: deque[VirtualHandle] = deque()
         self._timers: list[tuple[float, int, VirtualTimer]] = []
@@ -122,6 +121,7 @@ class VirtualLoop(ClosedDoors):
         self._stopping = False
         self._closed = False
         self._debug = False
+        self._careful = False
         self._task_factory: TaskFactory | None = None
         self._exception_handler: ExceptionHandler | None = None
         self._asyncgens: WeakValueDictionary[int, AsyncGenerator[Any, Any]] = WeakValueDictionary()
@@ -145,7 +145,7 @@ class VirtualLoop(ClosedDoors):
     # Scheduling
 
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> VirtualHandle:
-        if self._closed or self._debug:
+        if self._careful:
             self._check_call(callback)
         handle = VirtualHandle(callback, args, copy_context() if context is None else context)
         self._ready.append(handle)
@@ -163,29 +163,40 @@ class VirtualLoop(ClosedDoors):
     ) -> VirtualTimer:
         if context is None:
             context = copy_context()
-        if self._gated and (gate := context.get(GATE)) is not None:
-            return self.call_at(gate.local_time() + delay, callback, *args, context=context)
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        if self._careful or (self._gated and context.get(GATE) is not None):
+            return self.call_at(self._time_in(context) + delay, callback, *args, context=context)
+        when = self._now + delay
+        if not when > self._now:
+            _refuse_nan(when)
+        serial = next(self._serials)
+        timer = VirtualTimer(when, serial, callback, args, context, self)
+        heappush(self._timers, (when, serial, timer))
+        return timer
 
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> VirtualTimer:
         """Run `callback` at `when`, in the time of the device that `context` belongs to."""
-        if self._closed or self._debug:
+        if self._careful:
             self._check_call(callback)
-        timer = VirtualTimer(when, callback, args, copy_context() if context is None else context, self)
+        if context is None:
+            context = copy_context()
+        timer = VirtualTimer(when, next(self._serials), callback, args, context, self)
         self.set_timer(timer)
         return timer
 
     def set_timer(self, timer: VirtualTimer) -> None:
-        """Put a timer in its place, for the first time or again."""
+        """Put a timer in its place, for the first time or again; its rank among ties stays."""
         when = timer._when
         if self._gated and (gate := timer._context.get(GATE)) is not None:
             when = gate.world_time(when)
-        if isnan(when):
-            raise ValueError("a timer was set for NaN, which never comes")
-        timer._scheduled = True
-        heappush(self._timers, (when, next(self._serials), timer))
+        _refuse_nan(when)
+        timer._loop = self
+        heappush(self._timers, (when, timer._serial, timer))
+
+    def _time_in(self, context: Context) -> float:
+        gate = context.get(GATE) if self._gated else None
+        return self._now if gate is None else gate.local_time()
 
     def admit(self, handle: VirtualHandle) -> None:
         """Let a callback run in the next round."""
@@ -295,22 +306,26 @@ class VirtualLoop(ClosedDoors):
             sys.set_coroutine_origin_tracking_depth(origin_depth)
             sys.set_asyncgen_hooks(*hooks)
 
-    def _run(self) -> None:
+    def _run(self) -> None:  # noqa: C901 - in one piece, because each call in it would cost every timer
         ready = self._ready
         timers = self._timers
+        instant_callbacks = 0
         while True:
-            if not ready and not self._stopping:
-                self._jump()
-            elif timers and timers[0][0] <= self._now:
-                self._admit_due()
+            if not ready and not self._stopping and self._jump():
+                instant_callbacks = 0
+            now = self._now
+            while timers and timers[0][0] <= now:
+                timer = heappop(timers)[2]
+                timer._loop = None
+                if timer._callback is None or self._gated:
+                    self._route(timer)
+                else:
+                    ready.append(timer)
             # As in asyncio, what these callbacks schedule runs in the next round, after timers that are due by then.
             round_size = len(ready)
-            self._instant_callbacks += round_size
-            if self._instant_callbacks > self._instant_callbacks_max:
-                raise LivelockError(
-                    f"{self._instant_callbacks_max} callbacks ran at {self._now} s without time moving.\n"
-                    + tell_waiting(self.pending_tasks())
-                )
+            instant_callbacks += round_size
+            if instant_callbacks > self._instant_callbacks_max:
+                self._report_livelock()
             for _ in range(round_size):
                 handle = ready.popleft()
                 callback = handle._callback
@@ -325,32 +340,28 @@ class VirtualLoop(ClosedDoors):
             if self._stopping:
                 return
 
-    def _jump(self) -> None:
-        """Move time to the next timer, and let in all that are due then."""
+    def _jump(self) -> bool:
+        """Move time to the next timer; False when that is now already."""
         timers = self._timers
         while timers and timers[0][2]._callback is None:
             heappop(timers)
             self._cancelled_timers -= 1
         when = timers[0][0] if timers else inf
-        if when > self._now:
-            if when > self.until_s or when == inf:
-                self._refuse_to_jump(when)
-            self._now = when
-            self._instant_callbacks = 0
-        self._admit_due()
+        if when <= self._now:
+            return False
+        if not when <= self.until_s or when == inf:
+            self._refuse_to_jump(when)
+        self._now = when
+        return True
 
-    def _admit_due(self) -> None:
-        timers = self._timers
-        now = self._now
-        while timers and timers[0][0] <= now:
-            timer = heappop(timers)[2]
-            timer._scheduled = False
-            if timer._callback is None:
-                self._cancelled_timers -= 1
-            elif self._gated and (gate := timer._context.get(GATE)) is not None:
-                gate.route(timer)
-            else:
-                self._ready.append(timer)
+    def _route(self, timer: VirtualTimer) -> None:
+        """Drop, hand to its device or let in a timer that left the heap."""
+        if timer._callback is None:
+            self._cancelled_timers -= 1
+        elif (gate := timer._context.get(GATE)) is not None:
+            gate.route(timer)
+        else:
+            self._ready.append(timer)
 
     def _held(self, handle: VirtualHandle) -> bool:
         gate = handle._context.get(GATE)
@@ -358,6 +369,12 @@ class VirtualLoop(ClosedDoors):
             return False
         gate.hold(handle)
         return True
+
+    def _report_livelock(self) -> NoReturn:
+        raise LivelockError(
+            f"{self._instant_callbacks_max} callbacks ran at {self._now} s without time moving.\n"
+            + tell_waiting(self.pending_tasks())
+        )
 
     def _refuse_to_jump(self, when: float) -> NoReturn:
         waiting = tell_waiting(self.pending_tasks())
@@ -378,7 +395,7 @@ class VirtualLoop(ClosedDoors):
     def close(self) -> None:
         if self.is_running():
             raise RuntimeError("a running loop cannot be closed")
-        self._closed = True
+        self._closed = self._careful = True
         self._ready.clear()
         self._timers.clear()
         self._tasks.clear()
@@ -463,6 +480,12 @@ class VirtualLoop(ClosedDoors):
 
     def set_debug(self, enabled: bool) -> None:  # noqa: FBT001 - asyncio's signature
         self._debug = enabled
+        self._careful = enabled or self._closed
+
+
+def _refuse_nan(when: float) -> None:
+    if isnan(when):
+        raise ValueError("a timer was set for NaN, which never comes")
 
 
 def _stop_loop(main: asyncio.Future[Any]) -> None:
