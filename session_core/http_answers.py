@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import email.utils
-from calendar import timegm
 from collections.abc import Mapping
+from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -43,6 +43,12 @@ def trouble(answer: WireAnswer | WireFailure) -> tuple[Outcome, str] | None:
     if answer.status in {408, 425} or answer.status >= 500:
         return Outcome.TRANSIENT, "server_error"
     return None
+
+
+def reading_trouble(answer: WireAnswer | WireFailure) -> tuple[Outcome, str] | None:
+    """The same for a request that changes nothing: whether it was acted on does not matter."""
+    found = trouble(answer)
+    return (Outcome.TRANSIENT, found[1]) if found and found[0] is Outcome.AMBIGUOUS else found
 
 
 def is_portal(answer: WireAnswer) -> bool:
@@ -87,8 +93,9 @@ def read_date(headers: Mapping[str, str]) -> float | None:
 
 def _read_http_date(text: str) -> float | None:
     try:
-        parsed = email.utils.parsedate_tz(text)
-        return None if parsed is None else float(timegm((*parsed[:6], 0, 0, 0)) - (parsed[9] or 0))
+        date = email.utils.parsedate_to_datetime(text)
+        # HTTP dates are in GMT, also in the old form that does not say so.
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError, IndexError, TypeError):
         return None
 

@@ -11,7 +11,7 @@ import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from session_core.errors import ProviderError, ProviderUnreachableError, TokenVerificationError
-from session_core.http_answers import read_object, trouble
+from session_core.http_answers import read_object, reading_trouble
 from session_core.wire import WireAnswer, WireFailure
 
 KEYS_MAX = 100
@@ -70,8 +70,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     nonce: str | None = None
     sid: str | None = None
     auth_time: float | None = None
-    client_id: str | None = None
-    scope: str = ""
+    scope: str | None = None
     name: str | None = None
     preferred_username: str | None = None
     email: str | None = None
@@ -86,10 +85,9 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_keys(answer: WireAnswer | WireFailure) -> KeySet:
     """The usable signing keys of a JWKS answer. Keys that are private, symmetric, weak or not for signing are dropped."""
-    if found := trouble(answer):
-        raise ProviderUnreachableError(
-            f"The provider's signing keys cannot be had now ({found[1]}); try again shortly."
-        )
+    if found := reading_trouble(answer):
+        outcome, word = found
+        raise ProviderUnreachableError(f"The provider's signing keys cannot be had now ({word}); try again.", outcome)
     assert isinstance(answer, WireAnswer)
     document = read_object(answer.body) if answer.status == 200 else None
     listed = document.get("keys") if document else None
@@ -105,7 +103,7 @@ def read_keys(answer: WireAnswer | WireFailure) -> KeySet:
 
 def _read_key(jwk: Mapping[str, Any]) -> VerifyingKey | None:
     kid, key_type = jwk.get("kid"), jwk.get("kty")
-    algorithm = jwk.get("alg") or _ALGORITHM_OF.get(str(key_type))
+    algorithm = str(jwk.get("alg") or _ALGORITHM_OF.get(str(key_type)))
     if not _is_for_verifying(jwk) or not isinstance(kid, str | None) or algorithm not in _KEY_TYPE:
         return None
     if key_type != _KEY_TYPE[algorithm] or jwk.get("crv") != _CURVE.get(algorithm):
@@ -144,7 +142,7 @@ def verify_id_token(
     claims = _verify(token, keys, types={"jwt"}, typed=False)
     check_id_claims(claims, issuer=issuer, client_id=client_id)
     _check_times(claims, now_wall=now_wall, leeway_s=leeway_s)
-    if nonce is not None and not hmac.compare_digest((claims.nonce or "").encode(), nonce.encode()):
+    if nonce is not None and not hmac.compare_digest((claims.nonce or "").encode(errors="replace"), nonce.encode()):
         raise TokenVerificationError("An ID token does not belong to this sign-in (its nonce differs); sign in again.")
     return claims
 
@@ -197,7 +195,7 @@ def _verify(token: str, keys: KeySet, *, types: set[str], typed: bool) -> Claims
         header = _jws.get_unverified_header(token)
     except jwt.PyJWTError:
         raise TokenVerificationError("A token is not a JWT.") from None
-    algorithm, kind = header.get("alg"), header.get("typ")
+    algorithm, kind = str(header.get("alg")), header.get("typ")
     if algorithm not in _KEY_TYPE:
         raise TokenVerificationError(
             f"A token is signed with an algorithm that is not accepted; the provider must use {' or '.join(_KEY_TYPE)}."

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import parse_qsl, quote_plus, urlencode
 
 import msgspec
@@ -92,6 +92,9 @@ class ClientRegistration(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"ClientRegistration({self.client_id!r}, {self.auth_method})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("client_id", self.client_id)]
+
 
 def make_login_request(
     metadata: ProviderMetadata,
@@ -139,9 +142,12 @@ def _is_local_path(path: str) -> bool:
 def read_callback(
     answer: str | Mapping[str, str] | list[tuple[str, str]], login: LoginRequest, *, metadata: ProviderMetadata
 ) -> str:
-    """The code of a call-back, given as its URL, query or parameters; RFC 9207 guards against another issuer's answer."""
+    """The code of a call-back, given as its URL, query or parameters (a mapping cannot show a repeated one).
+
+    RFC 9207 guards against the answer of another issuer.
+    """
     said = _read_parameters(answer)
-    if not hmac.compare_digest(said.get("state", "").encode(), login.state.encode()):
+    if not hmac.compare_digest(said.get("state", "").encode(errors="replace"), login.state.encode()):
         raise ProviderError("The sign-in answer does not belong to the sign-in that was started here; sign in again.")
     issuer = said.get("iss")
     if issuer != metadata.issuer and (issuer is not None or metadata.authorization_response_iss_parameter_supported):
@@ -157,8 +163,8 @@ def read_callback(
 
 def _read_parameters(answer: str | Mapping[str, str] | list[tuple[str, str]]) -> dict[str, str]:
     if isinstance(answer, str):
-        query = answer.partition("?")[2] if "?" in answer else answer
-        pairs = parse_qsl(query.partition("#")[0], keep_blank_values=True, max_num_fields=None, errors="replace")
+        query = answer.partition("?")[2] if answer.startswith(("http", "/")) else answer
+        pairs = parse_qsl(query.partition("#")[0], keep_blank_values=True)
     else:
         pairs = list(answer.items()) if isinstance(answer, Mapping) else answer
     said = dict(pairs)

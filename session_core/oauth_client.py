@@ -47,6 +47,10 @@ class _Shared(Generic[T]):
         self._call = call
         self._task: asyncio.Task[T] | None = None
 
+    @property
+    def running(self) -> bool:
+        return self._task is not None and not self._task.done()
+
     async def __call__(self) -> T:
         if self._task is None or self._task.done():
             self._task = asyncio.ensure_future(self._call())
@@ -196,7 +200,7 @@ class OAuthClient:
         try:
             return self._verify(token, keys, nonce)
         except UnknownKeyError:
-            if self._clock.boot() - self._keys_tried_at < self._keys_refetch_s_min:
+            if not self._may_refetch():
                 raise
         return self._verify(token, await self._refetched_keys(keys), nonce)
 
@@ -225,7 +229,8 @@ class OAuthClient:
             return known
 
     def _may_refetch(self) -> bool:
-        return self._clock.boot() - self._keys_tried_at >= self._keys_refetch_s_min
+        rested = self._clock.boot() - self._keys_tried_at >= self._keys_refetch_s_min
+        return rested or self._fetch_keys_once.running
 
     async def _fetch_keys(self) -> KeySet:
         metadata = await self.metadata()

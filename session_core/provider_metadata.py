@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from session_core.errors import DiscoveryError, ProviderUnreachableError
-from session_core.http_answers import read_object, trouble
-from session_core.vocabulary import Outcome
+from session_core.http_answers import read_object, reading_trouble
 from session_core.wire import WireAnswer, WireFailure, WireRequest
 
 TIMEOUT_S = 10.0
@@ -61,11 +60,9 @@ def read_discovery(
 
     A web page or a redirect counts as unreachable: a guest network answers so, and the provider may be fine.
     """
-    if found := trouble(answer):
+    if found := reading_trouble(answer):
         outcome, word = found
-        raise ProviderUnreachableError(
-            _unreachable(issuer, word), Outcome.TRANSIENT if outcome is Outcome.AMBIGUOUS else outcome
-        )
+        raise ProviderUnreachableError(_unreachable(issuer, word), outcome)
     assert isinstance(answer, WireAnswer)
     if answer.status != 200:
         raise DiscoveryError(f"{issuer} has no discovery document (status {answer.status}); check the issuer setting.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -17,6 +16,7 @@ from session_core.wire import WireAnswer, WireFailure
 LIFE_S_DEFAULT = 300.0
 LIFE_S_MAX = 400 * 86_400.0
 TOKEN_CHARS_MAX = 1 << 16
+SECONDS_MAX = 1e12
 
 # A provider's word outside this list is never repeated: it could carry anything.
 _KNOWN_ERRORS = frozenset(
@@ -65,6 +65,9 @@ class TokenGrant(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"TokenGrant(life_s={self.life_s:.0f})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("life_s", self.life_s)]
+
 
 class TokenRefusal(msgspec.Struct, frozen=True, kw_only=True):
     """No tokens. `error` is a registered OAuth code or a word of ours, never the provider's own text."""
@@ -107,10 +110,13 @@ def read_token_answer(answer: WireAnswer | WireFailure, *, wall_received: float)
 
 def read_revocation_answer(answer: WireAnswer | WireFailure) -> Outcome:
     """What became of giving a token back; RFC 7009 answers 200 even for a token it does not know."""
+    if isinstance(answer, WireAnswer) and answer.status < 300:
+        # The body means nothing here, so only a page counts as someone else's answer.
+        return Outcome.OFFLINE if answer.body.lstrip().startswith(b"<") else Outcome.OK
     if found := trouble(answer):
         return found[0]
     assert isinstance(answer, WireAnswer)
-    return Outcome.OK if answer.status < 300 else _read_error(answer)[0]
+    return _read_error(answer)[0]
 
 
 def _read_error(answer: WireAnswer) -> tuple[Outcome, str]:
@@ -169,12 +175,12 @@ def _read_refresh_life(said: Mapping[str, Any]) -> float | None:
 
 
 def _number(value: object) -> float | None:
-    """A finite number, also one written as a text of digits, as older Entra ID answers do."""
+    """A number within reason, also one written as a text of digits, as older Entra ID answers do."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else LIFE_S_MAX
+    return float(max(-SECONDS_MAX, min(value, SECONDS_MAX)))
 
 
 def _is_token(value: object) -> TypeGuard[str]:
