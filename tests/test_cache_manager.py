@@ -368,6 +368,8 @@ def test_sign_out_stops_revalidations() -> None:
         bench = Bench()
         bench.keep()
         stopped = []
+        complaints: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
 
         async def fetch() -> None:
             try:
@@ -380,6 +382,7 @@ def test_sign_out_stops_revalidations() -> None:
         bench.cache.clear()
         await settle()
         assert stopped == [False]
+        assert complaints == []
         assert bench.cache.statistics().revalidation_failures == 0
         assert bench.cache._flights == {}
 

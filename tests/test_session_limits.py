@@ -71,6 +71,7 @@ def test_a_warning_is_given_once_and_for_the_nearest_limit_first() -> None:
     assert both.verdict(60.0, 0.0, -10.0)[:2] == (Standing.WARN, Limit.IDLE)
     assert both.verdict(60.0, 0.0, -10.0, warned={Limit.IDLE})[:2] == (Standing.WARN, Limit.ABSOLUTE)
     assert both.verdict(60.0, 0.0, -10.0, warned=set(Limit))[:2] == (Standing.OK, Limit.IDLE)
+    assert both.verdict(60.0, 0.0, 0.0, warned=set(Limit))[:2] == (Standing.OK, Limit.ABSOLUTE)
 
 
 def test_a_session_without_limits_is_never_due() -> None:
@@ -78,6 +79,16 @@ def test_a_session_without_limits_is_never_due() -> None:
     free = SessionLimits()
     assert free.verdict(1e9, 0.0, 0.0) == (Standing.OK, None, math.inf)
     assert free.next_due(1e9, 0.0, 0.0) is None
+    assert free.reached_at(0.0, 0.0) == math.inf
+
+
+@given(limits=limits(), started_at=TIMES, active_at=TIMES)
+def test_the_first_limit_is_reached_at_its_second(limits: SessionLimits, started_at: float, active_at: float) -> None:
+    """At `reached_at` a limit is reached, at the float before it none is."""
+    at = limits.reached_at(started_at, active_at)
+    reached = (Standing.IDLE, Standing.ABSOLUTE)
+    assert limits.verdict(math.nextafter(at, 0), started_at, active_at).standing not in reached
+    assert at == math.inf or limits.verdict(at, started_at, active_at).standing in reached
 
 
 def test_the_presets_are_those_of_nist() -> None:
