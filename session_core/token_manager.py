@@ -345,13 +345,14 @@ class TokenManager:
         if why is not None:
             return await self._recover(why)
         self._signal(Signal.REFRESH_STARTED)
-        if self._probe_first and not await self._reachable():
+        probed = self._probe_first
+        if probed and not await self._reachable():
             return await self._refused(
                 tokens, TokenRefusal(outcome=Outcome.OFFLINE, error="unreachable"), reason, self._clock.boot()
             )
         if not self._breaker.allows(self._clock.boot()):
             return RefreshResult(outcome=Outcome.THROTTLED, retry_at=self.retry_at)
-        return await self._refresh(tokens, reason)
+        return await self._refresh(tokens, reason, probed=probed)
 
     async def _reachable(self) -> bool:
         reachable = await self._oauth.probe()
@@ -362,7 +363,7 @@ class TokenManager:
                 self._signal(Signal.NETWORK_BACK)
         return reachable
 
-    async def _refresh(self, tokens: TokenSet, reason: RefreshReason) -> RefreshResult:
+    async def _refresh(self, tokens: TokenSet, reason: RefreshReason, *, probed: bool) -> RefreshResult:
         assert tokens.refresh_token is not None, "blocked() lets no session without one through"
         generation, spent_before = self._generation, self._maybe_spent_at
         if self._profile.rotates:
@@ -377,6 +378,10 @@ class TokenManager:
             return await self._commit(result, sent_at, reason, Signal.REFRESH_SUCCEEDED)
         if result.outcome is not Outcome.AMBIGUOUS:
             self._maybe_spent_at = spent_before
+        if result.outcome is Outcome.OFFLINE and probed:
+            # The network is there and only this endpoint is not: that is the provider's trouble, at its pace.
+            result = msgspec.structs.replace(result, outcome=Outcome.TRANSIENT)
+            self._probe_first = True
         return await self._refused(tokens, result, reason, sent_at)
 
     async def _commit(self, grant: TokenGrant, sent_at: float, reason: RefreshReason, signal: Signal) -> RefreshResult:

@@ -116,7 +116,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
         _require_url("issuer", self.issuer)
         if self.issuer.endswith("/") or "?" in self.issuer:
             raise ConfigError(f"issuer is {self.issuer!r}; write it without a query and without a slash at its end.")
-        require("access_ttl_s", self.access_ttl_s, 1, 30 * DAY_S)
+        require("access_ttl_s", self.access_ttl_s, 1, 400 * DAY_S)
         require("refresh_ttl_s", self.refresh_ttl_s, 1, 3650 * DAY_S)
         require("grace_s", self.grace_s, 0, DAY_S)
         require("code_ttl_s", self.code_ttl_s, 1, 600)
