@@ -26,6 +26,11 @@ CALLBACK = "http://127.0.0.1:8501/auth/callback"
 ASK = f"https://id.example/authorize?{urlencode({'redirect_uri': CALLBACK})}"
 FORM = '<form method="post" action="/login?a=1"><input name="who"><input type="password" name="word"></form>'
 
+SEARCH_THEN_LOGIN = """
+<form method="get"><input name="q"></form>
+<form method="post"><input type="email" name="m"><input name="s"><input type="PASSWORD" name="pw">
+<input type="hidden" name="csrf" value="&lt;"></form>"""
+
 
 def login(url: str = ASK) -> LoginRequest:
     return LoginRequest(url=url, state="s", nonce="n", code_verifier="v", return_to="/")
@@ -268,8 +273,7 @@ def test_a_dropped_connection_is_unreachable() -> None:
         ('<form method="post"></form><input name="outside">', ("", {}, None, None)),
         ('<form method="post" action="/a"><input type="submit" name="go" value="Go"></form>', ("/a", {}, None, None)),
         (
-            '<form method="get"><input name="q"></form><form method="post"><input type="email" name="m"><input name="s">'
-            + '<input type="PASSWORD" name="pw"><input type="hidden" name="csrf" value="&lt;"></form>',
+            SEARCH_THEN_LOGIN,
             ("", {"csrf": "<"}, "m", "pw"),
         ),
     ],
