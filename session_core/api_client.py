@@ -151,7 +151,7 @@ class ApiClient(httpx.AsyncClient):
 
     Answers from the cache carry `session_served` and `session_age_s` in `response.extensions`. Besides httpx's own
     errors a call can raise TokenUnavailableError, LoginRequiredError, SessionEndedError, SessionLockedError and
-    ForeignOriginError. Give `auth=None` for a request without a token.
+    ForeignOriginError. A call with an `auth` of its own is plain httpx: no token, cache, retry or log.
     """
 
     def __init__(
@@ -175,14 +175,15 @@ class ApiClient(httpx.AsyncClient):
         self._record = record
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
-        if options.get("auth", httpx.USE_CLIENT_DEFAULT) is None:
+        if options.get("auth", httpx.USE_CLIENT_DEFAULT) is not httpx.USE_CLIENT_DEFAULT:
+            # Somebody else's answer: neither ours to keep nor to retry.
             return await super().send(request, stream=stream, **options)
         self._gate()
         path = request.url.path
         call = _Call(request, path[:_ROUTE_CHARS_MAX], self._clock.boot())
         if stream or request.method != "GET":
             response = await self._ask(call, stream=stream, **options)
-            if request.method not in SAFE_METHODS and response.is_success:
+            if request.method not in SAFE_METHODS and response.status_code < 400:
                 self._cache.invalidate(self._user_id, str(request.url))
             return response
         return await self._ask_cache(call, self._cache.policy.route_for(path), **options)
@@ -190,7 +191,7 @@ class ApiClient(httpx.AsyncClient):
     async def _ask_cache(self, call: _Call, route: RouteTtl | None, **options: Any) -> httpx.Response:
         cache, request = self._cache, call.request
         key = None
-        if len(cache) and may_serve(request.method, request.headers.keys()):
+        if (route is not None or len(cache)) and may_serve(request.method, request.headers.keys()):
             key = cache.key_for(self._user_id, str(request.url), request.headers)
             hit = cache.lookup(key, route=call.route)
             if hit is not None:

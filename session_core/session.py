@@ -213,7 +213,7 @@ class Session:
         now = self._around.clock.boot()
         policy = self._around.config.policy
         tokens = self._tokens.tokens
-        limit = self._verdict(now)
+        limit = self._nearest_limit(now)
         watched = self._managed and self._beat_at is not None
         return health(
             HealthInputs(
@@ -320,7 +320,7 @@ class Session:
             token_life_s=None if tokens is None else tokens.life_s,
             token_left_s=None if tokens is None else tokens.expires_at - now,
             refresh_left_s=None if tokens is None else tokens.refresh_due_at - now,
-            limit=self._verdict(now),
+            limit=self._nearest_limit(now),
             ended=self._tokens.ended,
         )
 
@@ -379,6 +379,10 @@ class Session:
     def _verdict(self, now: float) -> LimitVerdict:
         limits = self._around.config.policy.limits
         return limits.verdict(now, self._started_at, self._last_activity_at, warned=self._warned)
+
+    def _nearest_limit(self, now: float) -> LimitVerdict:
+        limits = self._around.config.policy.limits
+        return limits.verdict(now, self._started_at, self._last_activity_at, warned=frozenset(Limit))
 
     def _next_limit(self, now: float) -> float | None:
         limits = self._around.config.policy.limits

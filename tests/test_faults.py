@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -125,7 +126,7 @@ def test_throttled_and_expired_waits_out_the_cooldown() -> None:
     world = live(play)
     failed_at = world.at(RefreshFailed)
     assert len(failed_at) >= 2
-    assert all(later - earlier >= 60 for earlier, later in zip(failed_at, failed_at[1:], strict=False))
+    assert all(later - earlier >= 60 for earlier, later in itertools.pairwise(failed_at))
     assert world.facts(SessionEnded) == []
 
 
@@ -325,7 +326,7 @@ def test_an_answer_whose_expiry_does_not_move_is_not_asked_for_again_at_once() -
     world = live(play)
     posted = world.at(TokenRefreshed)
     assert len(posted) >= 2
-    assert all(later - earlier >= 60 for earlier, later in zip(posted, posted[1:], strict=False))
+    assert all(later - earlier >= 60 for earlier, later in itertools.pairwise(posted))
 
 
 def test_short_tokens_are_refreshed_at_most_twice_a_life() -> None:
