@@ -17,7 +17,7 @@ from session_core.provider.answers import (
     with_query,
 )
 from session_core.provider.config import Client
-from session_core.provider.grants import Grant
+from session_core.provider.granted import Grant
 from session_core.provider.inbound import Inbound, cookie, read_query_and_form
 from session_core.provider.parts import Parts
 

@@ -12,7 +12,7 @@ from session_core.provider import authorize, demo_api, pages, strikes, token_end
 from session_core.provider.answers import ProviderAnswer, RefusedError
 from session_core.provider.config import ProviderConfig
 from session_core.provider.faults import STOPPERS, Endpoint, Fault, FaultKind, FaultPlan
-from session_core.provider.grants import Grant
+from session_core.provider.granted import Grant
 from session_core.provider.inbound import BODY_BYTES_MAX, Inbound, read
 from session_core.provider.ledger import SECRETS_MAX, AuditFact, ProviderStatistics
 from session_core.provider.parts import Parts, make_parts

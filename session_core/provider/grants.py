@@ -1,93 +1,24 @@
-"""What has been granted: codes, families of refresh tokens, access tokens. Each is found in one look-up."""
+"""Keeps what was granted and decides what a token still opens. Everything is found in one look-up."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
-import math
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
-import msgspec
-
 from session_core.provider.answers import RefusedError
 from session_core.provider.config import AccessTokenFormat, ProviderConfig
+from session_core.provider.granted import Access, CodeGrant, Family, Grant, Issued
 from session_core.provider.keys import KeyRing
 from session_core.provider.ledger import Ledger
 
-NEVER_S = -math.inf
 SWEPT_PER_ISSUE = 2
+SERIAL_DIGITS_MAX = 12
 
 Held = TypeVar("Held", "CodeGrant", "Family", "Access")
-
-
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """Who allowed what to whom. `username` is None where a client acts for itself."""
-
-    client_id: str
-    username: str | None
-    scope: str
-    auth_time: float
-    nonce: str | None = None
-    session_id: str | None = None
-
-    @property
-    def subject(self) -> str:
-        return self.username or self.client_id
-
-    @property
-    def scopes(self) -> frozenset[str]:
-        return frozenset(self.scope.split())
-
-
-class CodeGrant(msgspec.Struct, kw_only=True):
-    """An authorization code's meaning; kept after use so that a second use can revoke what the first one gave."""
-
-    grant: Grant
-    redirect_uri: str
-    code_challenge: str
-    expires_at: float
-    family: Family | None = None
-
-
-class Issued(msgspec.Struct, frozen=True, kw_only=True):
-    """The tokens of one answer."""
-
-    access_token: str
-    expires_at: float
-    scope: str
-    refresh_token: str | None
-    id_token: str | None
-
-    def __repr__(self) -> str:
-        return f"Issued(expires_at={self.expires_at}, scope={self.scope!r})"
-
-
-class Family(msgspec.Struct, kw_only=True):
-    """All refresh tokens that descend from one sign-in. `serial` is the valid one's; lower ones are spent."""
-
-    family_id: str
-    grant: Grant
-    expires_at: float
-    serial: int = 0
-    rotated_at: float = NEVER_S
-    successor: Issued | None = None
-    access_expires_at: float | None = None
-    revoked: bool = False
-
-    def __repr__(self) -> str:
-        return f"Family(serial={self.serial}, revoked={self.revoked})"
-
-
-class Access(msgspec.Struct, kw_only=True):
-    """What an access token allows, while its family stands."""
-
-    family: Family
-    scope: str
-    issued_at: float
-    expires_at: float
 
 
 class Grants:
@@ -295,7 +226,7 @@ class Grants:
         family_id, _, rest = token.partition(".")
         serial = rest.partition(".")[0]
         family = self._families.get(family_id)
-        if family is None or not (serial.isascii() and serial.isdecimal()):
+        if family is None or not (serial.isascii() and serial.isdecimal() and len(serial) <= SERIAL_DIGITS_MAX):
             return None, 0
         genuine = hmac.compare_digest(self._with_mac(family_id, int(serial)).encode(), token.encode())
         return (family, int(serial)) if genuine else (None, 0)

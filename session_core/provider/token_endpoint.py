@@ -13,7 +13,7 @@ from typing import Any
 from session_core.provider.answers import NO_STORE, ProviderAnswer, RefusedError, json_answer
 from session_core.provider.authorize import SCOPES
 from session_core.provider.config import Client
-from session_core.provider.grants import Access, Grant, Issued
+from session_core.provider.granted import Access, Grant, Issued
 from session_core.provider.inbound import Inbound, bearer_token, read_form
 from session_core.provider.parts import Parts
 
