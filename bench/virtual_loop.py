@@ -18,7 +18,7 @@ ROUNDS = 5
 BAR = 1.5
 
 
-class NullSelector(selectors.DefaultSelector):  # type: ignore[valid-type,misc]
+class NullSelector(selectors.DefaultSelector):
     """Never waits; says how long it would have."""
 
     waited_s = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import nextafter
+from math import inf, nextafter
 
 EPOCH_S = 1_767_225_600.0
 """2026-01-01T00:00:00Z: where virtual time starts on the wall, unless told otherwise."""
@@ -49,9 +49,14 @@ class VirtualClock:
             self._suspended_at = self._now()
 
     def resume(self) -> None:
-        if self._suspended_at is not None:
-            self._slept_s += self._now() - self._suspended_at
-            self._suspended_at = None
+        if self._suspended_at is None:
+            return
+        stood_at_s = self.monotonic()
+        now_s = self._now()
+        self._suspended_at = None
+        self._slept_s = now_s - stood_at_s
+        while now_s - self._slept_s < stood_at_s:
+            self._slept_s = nextafter(self._slept_s, -inf)
 
     def boot_when(self, monotonic_s: float) -> float:
         """The first boot time at which `monotonic` will read `monotonic_s` or more, if nothing is suspended from here on.
@@ -60,5 +65,5 @@ class VirtualClock:
         """
         boot_s = monotonic_s + self._slept_s
         while boot_s - self._slept_s < monotonic_s:
-            boot_s = nextafter(boot_s, float("inf"))
+            boot_s = nextafter(boot_s, inf)
         return boot_s

@@ -143,8 +143,10 @@ class Device:
         if self._throttle_s is None:
             return -inf
         tick_s = ceil(due_s / self._throttle_s - SAME_TICK) * self._throttle_s
-        return self.world_time(max(tick_s, due_s))
+        is_due_on_it = tick_s - due_s <= SAME_TICK * self._throttle_s
+        return self.world_time(due_s if is_due_on_it else tick_s)
 
     def _set_alarm(self, tick_s: float) -> None:
-        if self._alarm is None or self._alarm.when() > tick_s:
+        # One is enough: all that wait for a tick wait for the same one, and every change routes them anew.
+        if self._alarm is None:
             self._alarm = self._loop.call_at(tick_s, self._route_late, context=Context())

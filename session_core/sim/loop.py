@@ -489,4 +489,6 @@ def _refuse_nan(when: float) -> None:
 
 
 def _stop_loop(main: asyncio.Future[Any]) -> None:
-    main.get_loop().stop()
+    # Those two have stopped the loop already, and must not stop it again while it cleans up.
+    if main.cancelled() or not isinstance(main.exception(), (SystemExit, KeyboardInterrupt)):
+        main.get_loop().stop()
