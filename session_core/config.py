@@ -19,6 +19,7 @@ from session_core.fallback_auth_manager import FallbackPolicy
 from session_core.oauth import ClientRegistration
 from session_core.refresh_plan import ProviderProfile
 from session_core.retry_manager import DEFAULT_POLICIES, NO_RETRY, BreakerPolicy, BudgetPolicy, Call, RetryPolicy
+from session_core.secrecy import Discreet
 from session_core.session_limits import AAL1, SessionLimits
 from session_core.tokens import RefreshPolicy
 from session_core.vocabulary import FallbackStep
@@ -68,7 +69,7 @@ BASIC = SessionPolicy(
 PRESETS: Mapping[str, SessionPolicy] = MappingProxyType({"professional": PROFESSIONAL, "basic": BASIC})
 
 
-class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SessionConfig(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whose tokens, for which API, kept how. Tokens go to `api_url`'s origin and `api_origins`, and nowhere else."""
 
     issuer: str
@@ -95,8 +96,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 raise ConfigError(f"{name} is {value!r}; give an address that begins with https:// or http://.")
         self.registration()
 
-    def __repr__(self) -> str:
-        return f"SessionConfig(issuer={self.issuer!r}, client_id={self.client_id!r}, policy={self.policy.name!r})"
+    def shown(self) -> tuple[str, ...]:
+        return ("issuer", "client_id", "api_url")
 
     def registration(self) -> ClientRegistration:
         return ClientRegistration(

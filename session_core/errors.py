@@ -23,12 +23,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import msgspec
-
+from session_core.secrecy import Discreet
 from session_core.vocabulary import EndReason, Outcome, Signal, State
 
 
-class LoginRequest(msgspec.Struct, frozen=True, kw_only=True):
+class LoginRequest(Discreet, frozen=True, kw_only=True):
     """Where to send the user to sign in, and what the call-back needs afterwards. Only `return_to` is fit to be shown."""
 
     url: str
@@ -37,8 +36,8 @@ class LoginRequest(msgspec.Struct, frozen=True, kw_only=True):
     code_verifier: str
     return_to: str
 
-    def __repr__(self) -> str:
-        return f"LoginRequest(return_to={self.return_to!r})"
+    def shown(self) -> tuple[str, ...]:
+        return ("return_to",)
 
 
 class SessionCoreError(Exception):

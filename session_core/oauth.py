@@ -6,10 +6,8 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import parse_qsl, quote_plus, urlencode
-
-import msgspec
 
 from session_core.errors import ConfigError, LoginRequest, ProviderError
 from session_core.http_answers import estimate_skew_s, read_date, read_retry_after
@@ -22,6 +20,7 @@ from session_core.provider_metadata import (
     is_secure_url,
     read_discovery,
 )
+from session_core.secrecy import Discreet
 from session_core.token_answers import (
     TokenGrant,
     TokenRefusal,
@@ -68,7 +67,7 @@ PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 OIDC_SCOPES = frozenset({"openid", "profile", "email", "address", "phone", "offline_access"})
 
 
-class ClientRegistration(msgspec.Struct, frozen=True, kw_only=True):
+class ClientRegistration(Discreet, frozen=True, kw_only=True):
     """What the provider knows this client as."""
 
     client_id: str
@@ -89,11 +88,8 @@ class ClientRegistration(msgspec.Struct, frozen=True, kw_only=True):
         if len(self.scope) > TEXT_CHARS_MAX:
             raise ConfigError(f"scope must have at most {TEXT_CHARS_MAX} characters.")
 
-    def __repr__(self) -> str:
-        return f"ClientRegistration({self.client_id!r}, {self.auth_method})"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [("client_id", self.client_id)]
+    def shown(self) -> tuple[str, ...]:
+        return ("client_id", "auth_method")
 
 
 def make_login_request(

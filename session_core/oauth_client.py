@@ -223,6 +223,7 @@ class OAuthClient:
 
     async def _refetched_keys(self, known: KeySet) -> KeySet:
         """Newer keys, or the known ones when newer cannot be had: good keys are never given up for a failure."""
+        self._keys_tried_at = self._clock.boot()
         try:
             return await self._fetch_keys_once()
         except ProviderError:
@@ -234,7 +235,6 @@ class OAuthClient:
 
     async def _fetch_keys(self) -> KeySet:
         metadata = await self.metadata()
-        self._keys_tried_at = self._clock.boot()
         answer = await self._transport.send(oauth.keys_request(metadata, timeout_s=self._timeout_s))
         try:
             self._keys = oauth.read_keys(answer)

@@ -10,6 +10,7 @@ import msgspec
 from session_core.errors import ProviderError, ProviderUnreachableError, TokenAnswerError
 from session_core.http_answers import read_date, read_object, read_retry_after, trouble
 from session_core.jwt_checks import read_unverified
+from session_core.secrecy import Discreet
 from session_core.vocabulary import Outcome
 from session_core.wire import WireAnswer, WireFailure
 
@@ -50,7 +51,7 @@ _REJECTED = frozenset({"invalid_grant", "interaction_required", "login_required"
 _PASSING = frozenset({"slow_down", "temporarily_unavailable", "server_error"})
 
 
-class TokenGrant(msgspec.Struct, frozen=True, kw_only=True):
+class TokenGrant(Discreet, frozen=True, kw_only=True):
     """Tokens as the provider gave them. `scope` is empty when the provider granted what was asked for."""
 
     access_token: str
@@ -62,11 +63,8 @@ class TokenGrant(msgspec.Struct, frozen=True, kw_only=True):
     refresh_life_s: float | None
     provider_now: float | None
 
-    def __repr__(self) -> str:
-        return f"TokenGrant(life_s={self.life_s:.0f})"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [("life_s", self.life_s)]
+    def shown(self) -> tuple[str, ...]:
+        return ("life_s",)
 
 
 class TokenRefusal(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from session_core.bounds import require
+from session_core.secrecy import Discreet
 
 
 class Action(StrEnum):
@@ -18,7 +19,7 @@ class Action(StrEnum):
     REFRESH_NOW = "refresh_now"
 
 
-class TokenSet(msgspec.Struct, frozen=True, kw_only=True):
+class TokenSet(Discreet, frozen=True, kw_only=True):
     """What the provider issued. `expires_at` counts from when the request was *sent*, the earliest it can have begun."""
 
     access_token: str
@@ -30,8 +31,8 @@ class TokenSet(msgspec.Struct, frozen=True, kw_only=True):
     refresh_due_at: float
     refresh_expires_at: float | None = None
 
-    def __repr__(self) -> str:
-        return f"TokenSet(issued_at={self.issued_at:.3f}, expires_at={self.expires_at:.3f})"
+    def shown(self) -> tuple[str, ...]:
+        return ("issued_at", "expires_at", "refresh_due_at")
 
     @property
     def life_s(self) -> float:

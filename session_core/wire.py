@@ -10,10 +10,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from session_core.secrecy import Discreet
+
 ANSWER_BYTES_MAX = 1 << 20
 
 
-class WireRequest(msgspec.Struct, frozen=True, kw_only=True):
+class WireRequest(Discreet, frozen=True, kw_only=True):
     """One request to the provider. `headers` and `body` can carry secrets, so they stay out of the repr."""
 
     method: str
@@ -22,19 +24,19 @@ class WireRequest(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""
     timeout_s: float = 10.0
 
-    def __repr__(self) -> str:
-        return f"WireRequest({self.method} {self.url.partition('?')[0]})"
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("method", self.method), ("url", self.url.partition("?")[0])]
 
 
-class WireAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class WireAnswer(Discreet, frozen=True, kw_only=True):
     """One HTTP answer; header names are lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
 
-    def __repr__(self) -> str:
-        return f"WireAnswer({self.status}, {len(self.body)} bytes)"
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("status", self.status), ("bytes", len(self.body))]
 
 
 class FailureKind(StrEnum):
