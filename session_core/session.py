@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
+from typing import Any
 
 import httpx
 import msgspec
@@ -26,6 +27,7 @@ from session_core.events import (
     UserActed,
 )
 from session_core.fallback_auth_manager import FallbackAuthManager, StoredCredential, UserAgent
+from session_core.jwt_checks import read_unverified
 from session_core.oauth_client import OAuthClient
 from session_core.retry_manager import RetryManager
 from session_core.session_health import HealthInputs, HealthScore, health
@@ -191,6 +193,12 @@ class Session:
         self._tokens.restore(record.tokens, refresh_sent_at=record.refresh_sent_at)
         self._machine.fire(Signal.SIGNED_IN)
         self._note_start(resumed=True)
+
+    def claims(self) -> dict[str, Any]:
+        """What the provider's ID token, verified at sign-in, says of the user; empty where there is none."""
+        tokens = self._tokens.tokens
+        said = None if tokens is None or tokens.id_token is None else read_unverified(tokens.id_token)
+        return said or {}
 
     # The six calls.
 

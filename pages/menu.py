@@ -1,0 +1,15 @@
+"""The frame around every page: navigation, the shared filters, and what a reader must know wherever they are."""
+
+import streamlit as st
+from parts import frame
+
+st.set_page_config(page_title="Session Lab", page_icon=":material/vital_signs:", layout="wide")
+
+overview = st.Page("observe/overview.py", title="Overview", icon=":material/monitoring:", default=True)
+health = st.Page("operate/session_health.py", title="Session health", icon=":material/ecg_heart:", url_path="health")
+chat = st.Page("operate/chat.py", title="Chat", icon=":material/chat:", url_path="chat")
+
+page = st.navigation({"Observe": [overview], "Operate": [health, chat]})
+frame.sidebar()
+frame.banners()
+page.run()

@@ -1,0 +1,43 @@
+"""Overview: are our users' sessions all right, and is it better or worse than before?"""
+
+import streamlit as st
+from parts import evidence
+
+from session_core.dashboard import charts, loaders, selection, wording
+from session_core.errors import EventStoreError
+from session_core.web import auth_context
+
+st.title("Overview", anchor=False)
+span, filters = loaders.last(selection.span_s()), selection.filters()
+try:
+    answers = {question: loaders.load(question, span, filters) for question in loaders.QUESTIONS}
+except EventStoreError as error:
+    st.info(f"There is nothing to show without the event store. {error}", icon=":material/database_off:")
+    st.stop()
+
+measures = wording.measures(answers["headline"])
+st.markdown(f"#### {wording.overview_sentence(measures)}")
+if not measures["sessions"][0]:
+    st.caption("Choose a longer time range or another source beside, or sign in to start a session.")
+    auth_context.sign_in_link("Sign in and start a session")
+    st.stop()
+
+with st.container(horizontal=True):
+    for name, label in wording.HEADLINES.items():
+        change = wording.change(measures, name)
+        st.metric(label, wording.total(measures, name), change, delta_color="off", border=True, width=150)
+
+left, right = st.columns([3, 2])
+states, bands = answers["sessions_by_state"], answers["sessions_by_band"]
+with left:
+    alt = wording.states_alt(states)
+    evidence.show("Sessions by state", charts.states_over_time(states, span), states, alt=alt, key="states")
+with right:
+    evidence.show("Health bands now", charts.bands_now(bands), bands, alt=wording.bands_alt(bands), key="bands")
+
+for number, (question, view) in enumerate(charts.COUNTED.items()):
+    with left if number % 2 == 0 else right:
+        counts = answers[question]
+        figure = charts.counts_over_time(counts, span, by=view.by, of=view.of, colours=view.colours)
+        alt = wording.counts_alt(counts, by=view.by, of=view.of)
+        evidence.show(view.title, figure, counts, alt=alt, key=question)

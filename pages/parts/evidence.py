@@ -1,0 +1,18 @@
+"""One chart with its title, its words for those who cannot see it, and its table."""
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from session_core.dashboard import charts
+
+
+def show(title: str, figure: go.Figure, table: pd.DataFrame, *, alt: str, key: str) -> None:
+    with st.container(border=True, key=f"card_{key}"):
+        st.subheader(title, anchor=False)
+        if table.empty:
+            st.caption(alt)
+            return
+        st.plotly_chart(figure, key=f"chart_{key}", alt=alt, config=charts.NO_TOOLS)
+        if st.toggle("Table", key=f"table_{key}"):
+            st.dataframe(table, hide_index=True, alt=alt, height=220)

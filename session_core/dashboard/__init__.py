@@ -1,0 +1,1 @@
+"""What the pages show: theme, charts and words are pure; only `loaders` and `selection` know Streamlit."""

@@ -1,0 +1,257 @@
+"""The sentences of the pages: answers, alternative texts and calm errors. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import httpx
+import pandas as pd
+
+from session_core.cache_manager import CacheStatistics
+from session_core.dashboard.theme import STATE_COLOURS
+from session_core.errors import (
+    LoginRequiredError,
+    SessionCoreError,
+    SessionEndedError,
+    SessionLockedError,
+    TokenUnavailableError,
+)
+from session_core.service import ServiceStatistics
+from session_core.session import SessionStatus
+from session_core.session_health import HealthScore
+from session_core.store.descriptions import for_how_long
+from session_core.token_manager import RefreshResult
+from session_core.vocabulary import Outcome, State
+
+Measures = Mapping[str, tuple[float, float]]
+NOISE_PERCENT = 0.05
+
+HEADLINES: Mapping[str, str] = {
+    "sessions": "Sessions",
+    "refreshes_ok": "Refreshes",
+    "refreshes_failed": "Failed refreshes",
+    "retries": "Retries",
+    "fallbacks": "Fallbacks",
+    "sign_outs": "Sessions ended",
+    "visible_errors": "Visible errors",
+}
+_PARTS: Mapping[str, str] = {
+    "state": "State",
+    "token_age": "Token age",
+    "failures": "Failed refreshes",
+    "breaker": "Circuit breaker",
+    "limits": "Time to limits",
+    "persistence": "Saved to store",
+    "heartbeat": "Heartbeat",
+    "clock_confidence": "Clock",
+}
+
+
+class Upkeep(Protocol):
+    """What a page knows of a session at one moment."""
+
+    @property
+    def now(self) -> float: ...
+    @property
+    def status(self) -> SessionStatus: ...
+    @property
+    def cache(self) -> CacheStatistics: ...
+    @property
+    def service(self) -> ServiceStatistics: ...
+    @property
+    def heartbeat_s(self) -> float: ...
+
+
+_STATES: Mapping[State, str] = {
+    State.SIGNED_OUT: "Nobody is signed in.",
+    State.AUTHENTICATING: "A sign-in is under way.",
+    State.ACTIVE: "The session is alive and well.",
+    State.REFRESHING: "A new token is being fetched; calls go on with the one there is.",
+    State.DEGRADED: "Refreshing fails at the moment; the current token still serves, and the session keeps trying.",
+    State.OFFLINE: "The network is away; the session goes on when it is back.",
+    State.SUSPENDED: "The device sleeps.",
+    State.RESUMING: "The device woke; the network is being probed before a refresh.",
+    State.RECOVERING: "The refresh token did not help; a fallback is at work.",
+    State.LOCKED: "The user was away longer than the idle limit; signing in again unlocks the session.",
+    State.EXPIRED: "The session is over; signing in again starts a new one.",
+}
+
+
+def part_name(part: str) -> str:
+    return _PARTS[part]
+
+
+def state_sentence(state: State) -> str:
+    return _STATES[state]
+
+
+def health_sentence(score: HealthScore) -> str:
+    """The answer of the page: how the session is, and what holds it down."""
+    if score.score >= 100:
+        return "Your session is in full health."
+    return f"Health is {score.score:.0f} of 100, {score.band}; the lowest part is {part_name(score.lowest).lower()}."
+
+
+def parts_alt(score: HealthScore) -> str:
+    parts = ", ".join(f"{part_name(name)} {value:.0f}" for name, value in score.parts._asdict().items())
+    return f"Parts of the health score of 100: {parts}."
+
+
+def token_sentence(*, left_s: float | None, refresh_left_s: float | None) -> str:
+    if left_s is None or refresh_left_s is None:
+        return "There is no access token."
+    if left_s <= 0:
+        return "The access token has expired."
+    refresh = f"its refresh is due in {clock_time(refresh_left_s)}" if refresh_left_s > 0 else "its refresh is due now"
+    return f"The access token lasts {clock_time(left_s)}; {refresh}."
+
+
+def clock_time(seconds: float) -> str:
+    """A countdown that does not jump about: 59:07, or 1:02:03."""
+    whole = max(0, int(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def ago(then: float | None, now: float) -> str:
+    return "not yet" if then is None else f"{for_how_long(max(0.0, now - then))} ago"
+
+
+def measures(headline: pd.DataFrame) -> Measures:
+    """Each measure with its value and that of the period before."""
+    columns = headline["measure"], headline["value"], headline["previous"]
+    return {str(measure): (float(value), float(previous)) for measure, value, previous in zip(*columns, strict=True)}
+
+
+def overview_sentence(of: Measures) -> str:
+    """Are our users' sessions all right, and is it better or worse than before?"""
+    sessions, _ = of["sessions"]
+    if not sessions:
+        return "No session was active in this time range."
+    now, before = of["uninterrupted_percent"]
+    word = "good" if now >= 99 else "fair" if now >= 95 else "in trouble"
+    compared = ""
+    if before == before and abs(now - before) >= NOISE_PERCENT:  # noqa: PLR0124 - NaN where there was nothing before
+        compared = f", {abs(now - before):.3g} points {'better' if now > before else 'worse'} than the period before"
+    what = "session" if sessions == 1 else "sessions"
+    return f"Sessions are {word}: {now:.4g} % of {sessions:,.0f} {what} went uninterrupted{compared}."
+
+
+def total(of: Measures, measure: str) -> str:
+    return f"{of[measure][0]:,.0f}"
+
+
+def change(of: Measures, measure: str) -> str | None:
+    """The difference to the period before; none where that had nothing."""
+    now, before = of[measure]
+    return f"{now - before:+,.0f}" if before and now != before else None
+
+
+def states_alt(sessions: pd.DataFrame) -> str:
+    if sessions.empty:
+        return "No session in any state."
+    last = sessions[sessions["bucket"] == sessions["bucket"].max()]
+    listed = ", ".join(f"{row.sessions} {str(row.state).lower()}" for row in last.itertuples())
+    return f"Sessions by state over time; at the end {listed}."
+
+
+def bands_alt(sessions: pd.DataFrame) -> str:
+    listed = ", ".join(f"{row.sessions} {row.band}" for row in sessions.itertuples())
+    return f"Running sessions by health band: {listed}." if listed else "No running session has been checked yet."
+
+
+def counts_alt(counts: pd.DataFrame, *, by: str, of: str) -> str:
+    if counts.empty:
+        return f"No {of}."
+    sums = counts.groupby(by)[of].sum()
+    return f"{of.capitalize()} over time: " + ", ".join(f"{count} {word}" for word, count in sums.items()) + "."
+
+
+def refresh_outcome(result: RefreshResult | None) -> str:
+    if result is None:
+        return "The refresh is under way; the log says what comes of it."
+    if result.outcome is Outcome.OK:
+        return "The token was refreshed."
+    return f"The token was not refreshed ({result.outcome}); the session keeps trying by itself."
+
+
+def call_outcome(response: httpx.Response | None) -> str:
+    if response is None:
+        return "The call is under way; the log says what comes of it."
+    return f"The API answered with status {response.status_code}."
+
+
+def underneath(picture: Upkeep) -> tuple[str, ...]:
+    """What a session does while its user only chats."""
+    status, cache = picture.status, picture.cache
+    left_s = status.token_left_s
+    age = (
+        "no token"
+        if left_s is None or status.token_life_s is None
+        else f"token {clock_time(status.token_life_s - left_s)} old"
+    )
+    return (
+        f":material/key: {age}",
+        f":material/refresh: {status.tokens.refreshes:,} refreshes",
+        f":material/cached: {cache.hits + cache.stale_served + cache.stale_if_error_served:,} from cache",
+        f":material/ecg_heart: {_word(status.state)}",
+    )
+
+
+def calm(error: Exception) -> str:
+    """What went wrong with a call, and what to do, in a sentence or two."""
+    match error:
+        case SessionLockedError():
+            return "You were away longer than the idle limit, so the session is locked. Sign in again to go on."
+        case LoginRequiredError() | SessionEndedError():
+            return "Your session has ended. Sign in again; your message is kept below."
+        case TokenUnavailableError():
+            return f"{error} Your message is kept."
+        case SessionCoreError():
+            return str(error)
+        case httpx.TimeoutException():
+            return "The answer took too long. Your message is kept; send it again."
+        case httpx.HTTPStatusError(response=response):
+            return f"The API answered with status {response.status_code}. Your message is kept; send it again shortly."
+        case _:
+            return "The connection was lost. Your message is kept; send it again."
+
+
+def path_html(path: tuple[State, ...], state: State) -> str:
+    """The way to the present state, which stands last, in its colour."""
+    before = "".join(f'<span style="opacity:.65">{_word(one)} → </span>' for one in path[-4:-1])
+    colour = STATE_COLOURS[state]
+    return f'<div>{before}<strong style="color:{colour}">● {_word(state)}</strong></div>'
+
+
+def upkeep(picture: Upkeep, who: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
+    """Worker, heartbeat, cache and user, each a few named figures."""
+    worker, heartbeat, cache = picture.service.worker, picture.service.heartbeat, picture.cache
+    tokens = picture.status.tokens
+    return {
+        "Signed in": dict(who),
+        "Worker": {
+            "Last run": ago(worker.last_run_at, picture.now),
+            "Sessions": f"{worker.members:,}",
+            "Visits": f"{worker.visits:,}",
+            "Crashes": f"{worker.crashes:,}",
+        },
+        "Heartbeat and tokens": {
+            "Last run": ago(heartbeat.last_run_at, picture.now),
+            "Every": for_how_long(picture.heartbeat_s),
+            "Refreshes": f"{tokens.refreshes:,}, {tokens.refresh_failures:,} failed",
+            "Breaker": tokens.breaker.replace("_", " "),
+        },
+        "Cache": {
+            "Hits": f"{cache.hits:,} of {cache.hits + cache.misses:,}",
+            "Stale served": f"{cache.stale_served + cache.stale_if_error_served:,}",
+            "Entries": f"{cache.entries:,}, {cache.bytes:,} bytes",
+            "Oldest": "–" if cache.oldest_age_s is None else for_how_long(cache.oldest_age_s),
+        },
+    }
+
+
+def _word(state: State) -> str:
+    return state.replace("_", " ").lower()

@@ -1,0 +1,121 @@
+"""Sign-in over HTTP: the browser is sent to the provider and comes back to where it wanted to be."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import Receive, Scope, Send
+
+from session_core.errors import ConfigError, ProviderUnreachableError, SessionCoreError
+from session_core.session import Session
+from session_core.web.notice import HEADERS, notice
+from session_core.web.running import Lab, current
+from session_core.web.settings import CALLBACK_PATH, PROVIDER_PATH
+from session_core.web.sign_in import PENDING_S_MAX, Seat, User, user_of
+
+COOKIE_S_MAX = 30 * 86_400
+UNKNOWN_SIGN_IN = "This sign-in was not started in this browser, was used already, or took longer than 10 minutes."
+PLACE_TO_RETURN = "The place to return to after sign-in must be a path of this app, such as /chat."
+
+
+def lab_routes() -> list[BaseRoute]:
+    return [
+        Route("/auth/sign-in", sign_in),
+        Route(CALLBACK_PATH, callback),
+        Mount(PROVIDER_PATH, app=embedded_provider),
+    ]
+
+
+async def sign_in(request: Request) -> Response:
+    lab = current()
+    home = _home_of(request, lab.config.redirect_uri)
+    if home is not None:
+        return RedirectResponse(home, status_code=307, headers=HEADERS)
+    try:
+        login = await lab.service.login(return_to=request.query_params.get("return_to", "/"))
+    except ConfigError:
+        return notice(PLACE_TO_RETURN)
+    except SessionCoreError as error:
+        return notice(str(error), status=502)
+    response = RedirectResponse(login.url, status_code=303, headers=HEADERS)
+    cookie = lab.pending.keep(login, cookie=request.cookies.get(lab.cookies.pending), now=lab.clock.boot())
+    _set_cookie(response, lab, lab.cookies.pending, cookie, life_s=PENDING_S_MAX)
+    return response
+
+
+async def callback(request: Request) -> Response:
+    lab = current()
+    login = lab.pending.take(
+        cookie=request.cookies.get(lab.cookies.pending),
+        state=request.query_params.get("state", ""),
+        now=lab.clock.boot(),
+    )
+    if login is None:
+        return notice(UNKNOWN_SIGN_IN)
+    try:
+        session = await lab.service.finish_login(request.query_params.multi_items(), login)
+    except ProviderUnreachableError as error:
+        return notice(str(error), status=502)
+    except SessionCoreError as error:
+        return notice(str(error))
+    before = lab.seats.give_up(request.cookies.get(lab.cookies.session))
+    cookie, moved = lab.seats.take(Seat(session_id=session.session_id, user=await _user(lab, session)))
+    for seat in (before, *moved):
+        if seat is not None:
+            await lab.leave(seat.session_id)
+    response = RedirectResponse(login.return_to, status_code=303, headers=HEADERS)
+    _set_cookie(response, lab, lab.cookies.session, cookie, life_s=COOKIE_S_MAX)
+    return response
+
+
+async def embedded_provider(scope: Scope, receive: Receive, send: Send) -> None:
+    face = current().face
+    if face is None:
+        nothing = notice("Another provider is configured, so the embedded one is off.", title="Not here", status=404)
+        await nothing(scope, receive, send)
+    else:
+        await face(scope, receive, send)
+
+
+async def _user(lab: Lab, session: Session) -> User:
+    """From the ID token, and from userinfo what that leaves open; a name is not worth a failed sign-in."""
+    claims = session.claims()
+    if claims.get("name"):
+        return user_of(claims)
+    try:
+        endpoint = (await lab.service.oauth.metadata()).userinfo_endpoint
+        said = (await session.client.get(endpoint)).raise_for_status().json() if endpoint else {}
+    except (httpx.HTTPError, SessionCoreError, json.JSONDecodeError):
+        said = {}
+    same = isinstance(said, dict) and said.get("sub") == claims.get("sub")
+    return user_of(claims, said if same else None, {"sub": session.user_id})
+
+
+def _home_of(request: Request, redirect_uri: str) -> str | None:
+    """Where to begin instead: cookies of localhost are not those of 127.0.0.1, to which the provider returns."""
+    public = urlsplit(redirect_uri)
+    if request.url.hostname == public.hostname or not (_loops(request.url.hostname) and _loops(public.hostname)):
+        return None
+    query = f"?{request.url.query}" if request.url.query else ""
+    return f"{public.scheme}://{public.netloc}{request.url.path}{query}"
+
+
+def _loops(host: str | None) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _set_cookie(response: Response, lab: Lab, name: str, value: str, *, life_s: float) -> None:
+    response.set_cookie(
+        name, value, max_age=int(life_s), path="/", secure=lab.cookies.secure, httponly=True, samesite="lax"
+    )

@@ -1,0 +1,135 @@
+"""What runs behind the pages: started and stopped by the app's lifespan, found by the pages through one holder."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+
+from session_core.clock import Clock, SystemClock
+from session_core.config import SessionConfig
+from session_core.errors import EventStoreError, SessionCoreError
+from session_core.events import Emit, FaultOrdered, Journal, Origin
+from session_core.provider import EmbeddedProvider
+from session_core.provider.asgi import ProviderFace
+from session_core.service import SessionService, drop_event
+from session_core.session import Session
+from session_core.store import Recorder
+from session_core.store.late_store import LateStore
+from session_core.web.faults import FaultOffer, Provocation
+from session_core.web.settings import LabSettings, provider_config, session_config
+from session_core.web.sign_in import CookieNames, PendingLogins, Seats, cookie_names
+
+
+class Lab(msgspec.Struct, kw_only=True):
+    """One running app. `provider` is None where another issuer signs people in."""
+
+    config: SessionConfig
+    clock: Clock
+    service: SessionService
+    store: LateStore
+    recorder: Recorder
+    emit: Emit
+    pending: PendingLogins
+    seats: Seats
+    cookies: CookieNames
+    provider: EmbeddedProvider | None = None
+    face: ProviderFace | None = None
+
+    def trouble(self) -> str | None:
+        """What keeps events from being stored, in one sentence."""
+        try:
+            self.store.opened()
+        except EventStoreError as error:
+            return str(error)
+        return self.recorder.statistics().last_error
+
+    def order(self, offer: FaultOffer, session: Session) -> None:
+        """Have the embedded provider misbehave, and say so in this session's log."""
+        if self.provider is not None:
+            self.provider.faults.order(offer.fault, self.clock.wall())
+            self._say(offer, session)
+
+    async def provoke(self, provocation: Provocation, session: Session) -> None:
+        """Let the session meet the fault now; what comes of it is in its log."""
+        if provocation is Provocation.CALL:
+            await session.client.get("echo", timeout=30.0)
+        else:
+            await session.force_refresh_session()
+
+    async def leave(self, session_id: str) -> None:
+        self.seats.leave(session_id)
+        await self.service.sign_out(session_id)
+
+    def _say(self, offer: FaultOffer, session: Session) -> None:
+        origin = Origin(
+            stream_id=secrets.token_hex(12),
+            session_id=session.session_id,
+            user_id=session.user_id,
+            policy=self.config.policy.name,
+        )
+        journal = Journal(clock=self.clock, emit=self.emit, origin=origin)
+        journal.record(FaultOrdered(endpoint=offer.fault.endpoint, fault=offer.label))
+
+
+_lab: Lab | None = None
+
+
+def current() -> Lab:
+    """The running app. Raises SessionCoreError, for a page that was started by itself."""
+    if _lab is None:
+        raise SessionCoreError("The session service is not running; start the app with `streamlit run app.py`.")
+    return _lab
+
+
+@asynccontextmanager
+async def run_lab(settings: LabSettings, environment: Mapping[str, str], *, port: int) -> AsyncIterator[Lab]:
+    """Everything behind the pages, from first to last. Raises ConfigError; a store that cannot be used stops nothing."""
+    global _lab  # noqa: PLW0603 - the one holder; this function alone sets it
+    clock = SystemClock()
+    config, embedded = session_config(settings, environment, port=port)
+    store = LateStore(settings.db_path, clock=clock)
+    # The port is in the name, so that two apps told to use one file do not share what they could not write.
+    spill = settings.db_path.with_name(f"{settings.db_path.name}.spill-{port}.jsonl")
+    recorder = Recorder(store, clock=clock, spill_path=spill)
+    emit = await asyncio.to_thread(_start, store, recorder)
+    provider = face = None
+    if embedded:
+        provider = EmbeddedProvider(provider_config(settings, config, port=port), entropy=secrets.token_bytes)
+        face = ProviderFace(provider, clock=clock)
+    try:
+        async with SessionService(config, emit=emit, clock=clock) as service:
+            _lab = Lab(
+                config=config,
+                clock=clock,
+                service=service,
+                store=store,
+                recorder=recorder,
+                emit=emit,
+                pending=PendingLogins(entropy=secrets.token_bytes),
+                seats=Seats(entropy=secrets.token_bytes),
+                cookies=cookie_names(config.redirect_uri),
+                provider=provider,
+                face=face,
+            )
+            try:
+                yield _lab
+            finally:
+                _lab = None
+    finally:
+        await asyncio.to_thread(recorder.stop)
+        store.close()
+
+
+def _start(store: LateStore, recorder: Recorder) -> Emit:
+    """Begin to record; where not even the disk takes events, sessions go on without a log."""
+    with suppress(EventStoreError):
+        store.opened()  # What cannot be opened now is tried again; `trouble` says why it could not.
+    try:
+        recorder.start()
+    except EventStoreError:
+        return drop_event
+    return recorder.emit
