@@ -19,6 +19,7 @@ from session_core.errors import EventStoreError, StoreFullError, StoreHeldError
 from session_core.events import Event, Origin, UserActed, encode
 from session_core.store import EventStore, Recorder
 from session_core.store.recorder import CHECKPOINT_BUSY_BYTES, CHECKPOINT_IDLE_BYTES
+from session_core.store.spill import Spill
 
 ROOT = Path(session_core.__file__).parents[1]
 NOON = 1_700_000_000.0
@@ -256,6 +257,32 @@ def test_a_commit_that_only_seemed_to_fail_counts_once(store: ListStore) -> None
     assert (statistics.acknowledged, statistics.written) == (1, 0)
 
 
+def test_a_batch_in_doubt_that_was_half_spilled_counts_once(store: ListStore) -> None:
+    """The part that stayed in memory is looked up too before it is written again."""
+    store.trouble = StoreFullError("The disk filled up after the commit.")
+    store.commits_before_trouble = True
+    recorder = recorder_of(store, queue_max=6, flush_events=2)
+    for seq in range(5):
+        recorder.emit(event(seq))
+    assert not recorder._step()
+    assert store.seqs == list(range(5))
+    room = 2
+
+    class SmallDisk(Spill):
+        def add(self, lines: Sequence[bytes]) -> None:
+            if self.waiting + len(lines) > room:
+                raise OSError(28, "No space left on device")
+            super().add(lines)
+
+    recorder._spill = SmallDisk(spill_of(store))
+    for seq in range(5, 8):
+        recorder.emit(event(seq))
+    store.trouble = None
+    while recorder._backlog(1):
+        assert recorder._step()
+    assert store.seqs == list(range(8))
+
+
 def test_what_could_not_be_stored_is_replayed_at_the_next_start(store: ListStore) -> None:
     """Stopping with a store that refuses leaves the events on disk; the next recorder brings them in."""
     store.trouble = StoreFullError("The disk is full.")
@@ -462,12 +489,12 @@ store = EventStore(sys.argv[1])
 FULL_DISK = """
 def limit_files_to(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-recorder = Recorder(store, clock=SystemClock(), flush_s=0.01, queue_max=500)
+recorder = Recorder(store, clock=SystemClock(), flush_s=0.01, queue_max=500, flush_events=50)
 recorder.start()
 limit_files_to(1 << 20)
 seq = 0
 while recorder.statistics().spilled == 0 or recorder.statistics().queued < 2_000:
-    for _ in range(100):
+    for _ in range(20):
         seq += 1
         recorder.emit(event(seq, "x" * 500))
     recorder.flush(0.02)

@@ -119,13 +119,13 @@ class EventStore:
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor whose failures are said in our words; a question with a mistake in it stays DuckDB's to explain."""
+        """A cursor whose failures are said in our words; a wrong question or value is a ValueError, not the file's fault."""
         with self._lock:
             cursor = self._live().cursor()
         try:
             yield cursor
-        except duckdb.ProgrammingError:
-            raise
+        except (duckdb.ProgrammingError, duckdb.DataError) as error:
+            raise ValueError(str(error)) from error
         except duckdb.FatalException as error:
             with self._lock:
                 self._drop()

@@ -134,7 +134,7 @@ WITH known AS (
         last_value(state IGNORE NULLS) OVER history AS state,
         coalesce(last_value(CASE kind WHEN 'SessionEnded' THEN true WHEN 'SessionStarted' THEN false END IGNORE NULLS)
             OVER history, false) AS ended
-    FROM chosen($start - $lookback_s * 1000000, $end, $filters)
+    FROM chosen($start - CAST($lookback_s AS BIGINT) * 1000000, $end, $filters)
     WINDOW history AS (
         PARTITION BY session_id ORDER BY happened_at, seq ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
     )
@@ -166,7 +166,7 @@ FROM (
     SELECT
         last(band ORDER BY happened_at, seq) FILTER (band IS NOT NULL) AS band,
         last(kind ORDER BY happened_at, seq) FILTER (kind IN ('SessionStarted', 'SessionEnded')) AS edge
-    FROM chosen($end - $lookback_s * 1000000, $end, $filters)
+    FROM chosen($end - CAST($lookback_s AS BIGINT) * 1000000, $end, $filters)
     GROUP BY session_id
 )
 WHERE band IS NOT NULL AND edge IS DISTINCT FROM 'SessionEnded'

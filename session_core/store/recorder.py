@@ -185,10 +185,11 @@ class Recorder:
 
     def _drain(self) -> bool:
         if not self._hand:
-            self._hand = self._take()
+            self._hand = self._take(self._batch_max)
         if not self._hand:
             return False
         self._write([item for item in self._hand if isinstance(item, Event)], once=self._doubt)
+        self._doubt = False
         self._marks += [item for item in self._hand if isinstance(item, threading.Event)]
         self._hand = []
         self._release()
@@ -203,8 +204,8 @@ class Recorder:
         self._release()
         return True
 
-    def _take(self) -> list[Event | threading.Event]:
-        return [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_max))]
+    def _take(self, items_max: int) -> list[Event | threading.Event]:
+        return [self._queue.popleft() for _ in range(min(len(self._queue), items_max))]
 
     def _release(self) -> None:
         if not self._spill.waiting:
@@ -221,7 +222,6 @@ class Recorder:
         self._flush_ms = (self._clock.monotonic() - began) * 1e3
         newest_at = max(event.happened_at for event in events)
         self._newest_event_at = max(newest_at, self._newest_event_at or newest_at)
-        self._doubt = False
         self._store_trouble = None
 
     def _commit(self, events: Sequence[Event], *, once: bool) -> None:
@@ -243,9 +243,11 @@ class Recorder:
         return len(events)
 
     def _overflow(self) -> None:
-        """Move what waits in memory to disk; what the disk refuses stays in memory."""
-        for _ in range(len(self._queue) // self._batch_max + 2):
-            items, self._hand = self._hand or self._take(), []
+        """Move what waits in memory to disk in small pieces; what the disk refuses stays in memory."""
+        self._queue.extendleft(reversed(self._hand))
+        self._hand = []
+        for _ in range(len(self._queue) // self._flush_events + 1):
+            items = self._take(self._flush_events)
             try:
                 self._spill.add([line for line in map(self._line, items) if line])
             except OSError as error:
