@@ -34,7 +34,7 @@ from session_core.provider import (
     User,
     demo_clients,
 )
-from session_core.provider.inbound import BODY_BYTES_MAX, FORM_BYTES_MAX
+from session_core.provider.inbound import BODY_BYTES_MAX, FORM_BYTES_MAX, read
 from session_core.wire import WireRequest
 
 GUESSES = ["", "x", ".", "rt_x.0.y", "rt_x.99999999999999999999.y"]
@@ -472,6 +472,7 @@ def test_no_repr_shows_a_secret() -> None:
             driver.provider.config.users,
             driver.provider.config.clients,
             driver.provider._parts,
+            read(WireRequest(method="GET", url=ISSUER, headers=bearer(tokens["access_token"])), below="/idp"),
         )
     )
     assert not any(secret in shown for secret in driver.provider.issued_secrets())

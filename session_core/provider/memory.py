@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
-from itertools import islice
 
 import httpx
 
 from session_core.provider.answers import Fate, ProviderAnswer
 from session_core.provider.core import EmbeddedProvider
 from session_core.wire import ANSWER_BYTES_MAX, FailureKind, WireAnswer, WireFailure, WireRequest
-
-CHUNKS_MAX = 10_000
 
 _TIMED_OUT = WireFailure(kind=FailureKind.TIMEOUT, maybe_sent=True)
 
@@ -39,8 +36,8 @@ class MemoryTransport:
         answer = self._provider.handle(request, now=self._wall())
         if answer.fate == Fate.REFUSED:
             return WireFailure(kind=FailureKind.UNREACHABLE, maybe_sent=False)
-        chunks = tuple(islice(answer.chunks, CHUNKS_MAX))
-        wait_s = _wait_s(answer, chunks) + self._leg_s
+        body, wait_s = _gathered(answer)
+        wait_s += self._leg_s
         if wait_s >= left_s:
             await asyncio.sleep(left_s)
             return _TIMED_OUT
@@ -48,7 +45,6 @@ class MemoryTransport:
             await asyncio.sleep(wait_s)
         if answer.fate == Fate.DROPPED:
             return WireFailure(kind=FailureKind.DROPPED, maybe_sent=True)
-        body = b"".join((*chunks, answer.body))[:ANSWER_BYTES_MAX]
         return WireAnswer(status=answer.status, headers=answer.headers, body=body)
 
     async def aclose(self) -> None:
@@ -110,5 +106,13 @@ async def _wait_for_answer(request: httpx.Request, wait_s: float) -> None:
     await asyncio.sleep(wait_s)
 
 
-def _wait_s(answer: ProviderAnswer, chunks: tuple[bytes, ...]) -> float:
-    return math.inf if answer.fate == Fate.HUNG else answer.delay_s + answer.chunk_delay_s * len(chunks)
+def _gathered(answer: ProviderAnswer) -> tuple[bytes, float]:
+    """The whole body, as far as the seam takes it, and how long it takes to come."""
+    wait_s = math.inf if answer.fate == Fate.HUNG else answer.delay_s
+    body = bytearray()
+    for chunk in answer.chunks:
+        if len(body) >= ANSWER_BYTES_MAX:
+            break
+        body += chunk
+        wait_s += answer.chunk_delay_s
+    return bytes(body + answer.body)[:ANSWER_BYTES_MAX], wait_s
