@@ -266,21 +266,23 @@ def test_a_batch_in_doubt_that_was_half_spilled_counts_once(store: ListStore) ->
         recorder.emit(event(seq))
     assert not recorder._step()
     assert store.seqs == list(range(5))
-    room = 2
 
     class SmallDisk(Spill):
+        pieces_left = 1
+
         def add(self, lines: Sequence[bytes]) -> None:
-            if self.waiting + len(lines) > room:
+            if not self.pieces_left:
                 raise OSError(28, "No space left on device")
+            self.pieces_left -= 1
             super().add(lines)
 
     recorder._spill = SmallDisk(spill_of(store))
-    for seq in range(5, 8):
+    for seq in range(5, 12):
         recorder.emit(event(seq))
     store.trouble = None
     while recorder._backlog(1):
         assert recorder._step()
-    assert store.seqs == list(range(8))
+    assert store.seqs == list(range(12))
 
 
 def test_what_could_not_be_stored_is_replayed_at_the_next_start(store: ListStore) -> None:

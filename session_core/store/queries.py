@@ -129,24 +129,22 @@ def _ask(store: EventStore, sql: str, span: TimeRange, filters: Filters, **more:
 
 
 _SESSIONS_BY_STATE = """
-WITH known AS (
-    SELECT session_id, happened_at, seq,
-        last_value(state IGNORE NULLS) OVER history AS state,
-        coalesce(last_value(CASE kind WHEN 'SessionEnded' THEN true WHEN 'SessionStarted' THEN false END IGNORE NULLS)
-            OVER history, false) AS ended
-    FROM chosen($start - CAST($lookback_s AS BIGINT) * 1000000, $end, $filters)
-    WINDOW history AS (
-        PARTITION BY session_id ORDER BY happened_at, seq ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
-    )
-), at_end_of_bucket AS (
+WITH heard AS (
     SELECT session_id,
         bucket_of(greatest(happened_at, make_timestamptz($start)), $width) AS bucket,
-        last(CASE WHEN ended THEN '' ELSE coalesce(state, '') END ORDER BY happened_at, seq) AS state,
+        last(state ORDER BY happened_at, seq) FILTER (state IS NOT NULL) AS state,
+        last(kind ORDER BY happened_at, seq) FILTER (kind IN ('SessionStarted', 'SessionEnded')) AS edge,
         max(happened_at) AS heard_at
-    FROM known
+    FROM chosen($start - CAST($lookback_s AS BIGINT) * 1000000, $end, $filters)
     GROUP BY ALL
+), at_end_of_bucket AS (
+    SELECT session_id, bucket, heard_at,
+        last_value(state IGNORE NULLS) OVER history AS state,
+        last_value(edge IGNORE NULLS) OVER history IS NOT DISTINCT FROM 'SessionEnded' AS ended
+    FROM heard
+    WINDOW history AS (PARTITION BY session_id ORDER BY bucket ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
 ), stretches AS (
-    SELECT state, bucket,
+    SELECT state, ended, bucket,
         least(
             coalesce(lead(bucket) OVER (PARTITION BY session_id ORDER BY bucket), make_timestamptz($end)),
             heard_at + to_seconds($lookback_s)
@@ -155,7 +153,7 @@ WITH known AS (
 )
 SELECT b.bucket, state, count(*) AS sessions
 FROM stretches, unnest(range(stretches.bucket, until, to_seconds($width))) AS b(bucket)
-WHERE state NOT IN ('', $signed_out)
+WHERE NOT ended AND state <> $signed_out
 GROUP BY ALL
 ORDER BY ALL
 """
