@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from datetime import timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import httpx
 import msgspec
@@ -19,7 +19,7 @@ from session_core.events import Record, RequestServed
 from session_core.http_answers import read_retry_after
 from session_core.retry_manager import Call, RetryManager, call_kind, classify_status
 from session_core.token_manager import TokenManager
-from session_core.vocabulary import ErrorClass, Served
+from session_core.vocabulary import ErrorClass, Outcome, Served
 
 WAITED_S = "session_waited_s"
 SERVED = "session_served"
@@ -36,6 +36,7 @@ _SERVED = {
 }
 _ROUTE_CHARS_MAX = 200
 Origin = tuple[bytes, bytes]
+T = TypeVar("T")
 
 
 def origin_of(url: httpx.URL) -> Origin:
@@ -104,16 +105,30 @@ class SessionAuth(httpx.Auth):
             raise ForeignOriginError(b"://".join(origin).decode("ascii", "replace"))
 
     def _on_loop(self, call: Any) -> Any:
-        loop = self._loop
-        if loop.is_closed() or _is_running_here(loop):
-            call.close()
-            raise SessionCoreError(
-                "This call would wait for the event loop that it blocks; use session.client here, or another thread."
-            )
-        return asyncio.run_coroutine_threadsafe(call, loop).result(self._wait_s_max + 1.0)
+        try:
+            return wait_on_loop(self._loop, call, timeout_s=self._wait_s_max + 1.0)
+        except TimeoutError:
+            raise TokenUnavailableError(Outcome.TRANSIENT, None) from None
 
 
-def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+def wait_on_loop(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], *, timeout_s: float) -> T:
+    """Run `work` on `loop` and wait for it in this thread; after `timeout_s` it is cancelled and TimeoutError raised."""
+    if not loop.is_running():
+        work.close()
+        raise SessionCoreError("The event loop of this session has ended; start its service again.")
+    if is_running_here(loop):
+        work.close()
+        raise SessionCoreError(
+            "This call would wait for the event loop that it blocks; await it here, or call from another thread."
+        )
+    future = asyncio.run_coroutine_threadsafe(work, loop)
+    try:
+        return future.result(timeout_s)
+    finally:
+        future.cancel()
+
+
+def is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
     try:
         return asyncio.get_running_loop() is loop
     except RuntimeError:
@@ -174,33 +189,47 @@ class ApiClient(httpx.AsyncClient):
         self._clock = clock
         self._record = record
 
-    async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
-        if options.get("auth", httpx.USE_CLIENT_DEFAULT) is not httpx.USE_CLIENT_DEFAULT:
+    async def send(
+        self,
+        request: httpx.Request,
+        *,
+        stream: bool = False,
+        auth: Any = httpx.USE_CLIENT_DEFAULT,
+        follow_redirects: Any = httpx.USE_CLIENT_DEFAULT,
+    ) -> httpx.Response:
+        if auth is not httpx.USE_CLIENT_DEFAULT:
             # Somebody else's answer: neither ours to keep nor to retry.
-            return await super().send(request, stream=stream, **options)
-        self._gate()
-        path = request.url.path
+            return await super().send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
+        path, cache = request.url.path, self._cache
         call = _Call(request, path[:_ROUTE_CHARS_MAX], self._clock.boot())
         if stream or request.method != "GET":
-            response = await self._ask(call, stream=stream, **options)
+            response = await self._ask(call, stream, follow_redirects)
             if request.method not in SAFE_METHODS and response.status_code < 400:
-                self._cache.invalidate(self._user_id, str(request.url))
+                cache.invalidate(self._user_id, str(request.url))
             return response
-        return await self._ask_cache(call, self._cache.policy.route_for(path), **options)
+        route = cache.policy.route_for(path)
+        if route is not None or len(cache):
+            return await self._ask_cache(call, route, follow_redirects)
+        generation = cache.generation
+        response = await self._ask(call, False, follow_redirects)
+        if "cache-control" in response.headers:
+            self._keep(request, response, route, generation=generation, sent_at=call.started_at)
+        return response
 
-    async def _ask_cache(self, call: _Call, route: RouteTtl | None, **options: Any) -> httpx.Response:
+    async def _ask_cache(self, call: _Call, route: RouteTtl | None, follow_redirects: Any) -> httpx.Response:
         cache, request = self._cache, call.request
         key = None
-        if (route is not None or len(cache)) and may_serve(request.method, request.headers.keys()):
+        self._gate()
+        if may_serve(request.method, request.headers.keys()):
             key = cache.key_for(self._user_id, str(request.url), request.headers)
             hit = cache.lookup(key, route=call.route)
             if hit is not None:
                 if hit.freshness is Freshness.STALE:
-                    cache.revalidate(key, partial(self._revalidate, request, route, options))
+                    cache.revalidate(key, partial(self._revalidate, request, route, follow_redirects))
                 return self._serve(call, hit)
         generation, asked = cache.generation, call.started_at
         try:
-            response = await self._ask(call, stream=False, **options)
+            response = await self._ask(call, False, follow_redirects)
         except (httpx.TransportError, TokenUnavailableError):
             hit = cache.lookup(key, route=call.route, error=True) if key is not None else None
             if hit is None:
@@ -213,11 +242,11 @@ class ApiClient(httpx.AsyncClient):
         self._keep(request, response, route, generation=generation, sent_at=asked)
         return response
 
-    async def _revalidate(self, request: httpx.Request, route: RouteTtl | None, options: dict[str, Any]) -> None:
+    async def _revalidate(self, request: httpx.Request, route: RouteTtl | None, follow_redirects: Any) -> None:
         again = httpx.Request(request.method, request.url, headers=request.headers, extensions=dict(request.extensions))
         call = _Call(again, request.url.path[:_ROUTE_CHARS_MAX], self._clock.boot())
         generation = self._cache.generation
-        response = await self._ask(call, stream=False, **options)
+        response = await self._ask(call, False, follow_redirects)
         if response.status_code in ERROR_STATUSES:
             response.raise_for_status()
         self._keep(again, response, route, generation=generation, sent_at=call.started_at)
@@ -232,8 +261,6 @@ class ApiClient(httpx.AsyncClient):
         sent_at: float,
     ) -> None:
         cache = self._cache
-        if route is None and not len(cache) and "cache-control" not in response.headers:
-            return
         # The token is ours, not the caller's: it must not keep an answer out of the cache.
         asked = {name: value for name, value in request.headers.items() if name != "authorization"}
         url = str(request.url)
@@ -247,12 +274,12 @@ class ApiClient(httpx.AsyncClient):
         key = cache.key_for(self._user_id, url, asked, admission.vary)
         cache.store(key, admission.entry(response.content, sent_at=sent_at), generation=generation)
 
-    async def _ask(self, call: _Call, *, stream: bool, **options: Any) -> httpx.Response:
+    async def _ask(self, call: _Call, stream: bool, follow_redirects: Any) -> httpx.Response:  # noqa: FBT001 - hot
         request = call.request
         while True:
             call.attempts += 1
             try:
-                response = await super().send(request, stream=stream, **options)
+                response = await super().send(request, stream=stream, follow_redirects=follow_redirects)
             except httpx.TransportError as error:
                 delay_s = self._grant(call, ErrorClass.NETWORK, sent=not isinstance(error, _NOT_SENT))
                 if delay_s is None:

@@ -10,6 +10,7 @@ import msgspec
 from session_core.clock import Clock
 from session_core.errors import ConfigError, LoginRequest, ProviderError, ProviderUnreachableError
 from session_core.events import FallbackTried, LoginRequested, Record
+from session_core.jwt_checks import subject_of
 from session_core.oauth_client import OAuthClient
 from session_core.token_answers import TokenGrant, TokenRefusal
 from session_core.vocabulary import EndReason, FallbackStep, Outcome, StepOutcome
@@ -66,7 +67,7 @@ class Postponed(msgspec.Struct, frozen=True):
 
 
 class LoginNeeded(msgspec.Struct, frozen=True):
-    """Every step has been tried. `login` is None only while the provider cannot say where to sign in."""
+    """Every step has been tried. `login` is None where the provider or our settings cannot say how to sign in."""
 
     login: LoginRequest | None
 
@@ -87,7 +88,17 @@ def judge(result: TokenGrant | TokenRefusal) -> StepOutcome:
 class FallbackAuthManager:
     """Runs the chain for one session and logs every step. No step but login passes the idle or absolute limit."""
 
-    __slots__ = ("_clock", "_credential", "_entropy", "_oauth", "_policy", "_record", "_user_agent", "_within_limits")
+    __slots__ = (
+        "_clock",
+        "_credential",
+        "_entropy",
+        "_oauth",
+        "_policy",
+        "_record",
+        "_subject",
+        "_user_agent",
+        "_within_limits",
+    )
 
     def __init__(
         self,
@@ -100,6 +111,7 @@ class FallbackAuthManager:
         within_limits: Callable[[], bool],
         credential: StoredCredential | None = None,
         user_agent: UserAgent | None = None,
+        subject: str | None = None,
     ) -> None:
         self._policy = policy
         self._oauth = oauth
@@ -109,6 +121,7 @@ class FallbackAuthManager:
         self._within_limits = within_limits
         self._credential = credential
         self._user_agent = user_agent
+        self._subject = subject
 
     def allows(self, step: FallbackStep) -> bool:
         return step in self._policy.steps
@@ -160,19 +173,32 @@ class FallbackAuthManager:
                 callback = await user_agent.visit(login.url)
                 if callback is None:
                     return TokenRefusal(outcome=Outcome.OFFLINE, error="unreachable")
-                return await self._oauth.exchange_callback(callback, login)
+                return self._of_same_user(await self._oauth.exchange_callback(callback, login))
             except ProviderUnreachableError as error:
                 return TokenRefusal(outcome=error.outcome, error=error.code)
+            except ConfigError as error:
+                return TokenRefusal(outcome=Outcome.CONFIG, error=error.code)
             except ProviderError as error:
                 return TokenRefusal(outcome=Outcome.REJECTED, error=error.code)
 
         return ask
+
+    def _of_same_user(self, grant: TokenGrant) -> TokenGrant | TokenRefusal:
+        """Whoever is signed in at the provider now need not be the user of this session."""
+        found = None if grant.id_token is None else subject_of(grant.id_token)
+        if self._subject is None or found == self._subject:
+            return grant
+        return TokenRefusal(outcome=Outcome.REJECTED, error="id_token_mismatch")
 
     async def _login(self, reason: EndReason, return_to: str) -> LoginNeeded:
         try:
             login = await self._oauth.login_request(self._entropy, return_to=return_to)
         except ProviderError as error:
             self._note(FallbackStep.LOGIN, StepOutcome.LATER, error.code)
+            return LoginNeeded(None)
+        except ConfigError as error:
+            # Nobody can sign in to this client, such as one that acts for itself and has no place to return to.
+            self._note(FallbackStep.LOGIN, StepOutcome.UNAVAILABLE, error.code)
             return LoginNeeded(None)
         self._note(FallbackStep.LOGIN, StepOutcome.OK, "")
         self._record(LoginRequested(reason=reason))

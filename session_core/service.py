@@ -13,13 +13,14 @@ from typing import Any, Self, TypeVar
 import httpx
 import msgspec
 
+from session_core.api_client import wait_on_loop
 from session_core.clock import Clock, SystemClock
 from session_core.config import SessionConfig
 from session_core.deadlines import LoopStatistics
 from session_core.errors import LoginRequest, SessionCoreError
 from session_core.events import Emit, Event, Journal, Origin
-from session_core.fallback_auth_manager import ClientCredential, UserAgent
-from session_core.jwt_checks import read_unverified
+from session_core.fallback_auth_manager import ClientCredential, StoredCredential, UserAgent
+from session_core.jwt_checks import subject_of
 from session_core.oauth_client import OAuthClient
 from session_core.session import Session, Surroundings
 from session_core.session_heartbeat import SessionHeartbeat
@@ -71,7 +72,8 @@ class SessionService:
         self._seed = seed
         self._source = source
         self._device = device
-        self._store = store or MemorySessionStore()
+        # An empty store is a store: it must not be taken for none.
+        self._store = MemorySessionStore() if store is None else store
         self._transport = transport
         self._pool = pool
         self._sessions: dict[str, Session] = {}
@@ -129,7 +131,6 @@ class SessionService:
             pool=pool,
             worker=worker,
             heartbeat=heartbeat,
-            credential=ClientCredential(oauth) if config.auth_method != "none" else None,
         )
         if config.policy.background:
             worker.start()
@@ -142,8 +143,10 @@ class SessionService:
         around, self._around = self.around, None
         await around.worker.stop()
         await around.heartbeat.stop()
-        for session in tuple(self._sessions.values()):
-            await session.aclose()
+        async with asyncio.TaskGroup() as closing:
+            for session in self._sessions.values():
+                closing.create_task(session.aclose())
+        self._sessions.clear()
         await self._owned.aclose()
 
     def __len__(self) -> int:
@@ -181,14 +184,22 @@ class SessionService:
         answer = await self.oauth.client_credentials()
         if isinstance(answer, TokenRefusal):
             raise refusal_error(answer)
-        return await self.adopt(answer, sent_at=sent_at)
+        return await self.adopt(answer, sent_at=sent_at, credential=ClientCredential(self.oauth))
 
     async def adopt(
-        self, grant: TokenGrant, *, sent_at: float, user_agent: UserAgent | None = None, return_to: str = "/"
+        self,
+        grant: TokenGrant,
+        *,
+        sent_at: float,
+        user_agent: UserAgent | None = None,
+        credential: StoredCredential | None = None,
+        return_to: str = "/",
     ) -> Session:
-        """A managed session from tokens asked for at boot second `sent_at`."""
-        claims = read_unverified(grant.id_token) if grant.id_token is not None else None
-        subject = str(claims["sub"]) if claims is not None and "sub" in claims else None
+        """A managed session from tokens asked for at boot second `sent_at`.
+
+        `credential` fetches tokens for the very same subject; a client's own never stands in for a user.
+        """
+        subject = None if grant.id_token is None else subject_of(grant.id_token)
         session_id = self._new_id()
         session = Session(
             self.around,
@@ -198,6 +209,7 @@ class SessionService:
             rng=self._rng(session_id),
             user_agent=user_agent,
             subject=subject,
+            credential=credential,
         )
         session.return_to = return_to
         await session.begin(grant, sent_at=sent_at)
@@ -213,8 +225,13 @@ class SessionService:
             await session.aclose()
 
     def call(self, work: Coroutine[Any, Any, T], *, timeout_s: float = 60.0) -> T:
-        """Run `work` on the service's loop and wait for it here, in another thread."""
-        return asyncio.run_coroutine_threadsafe(work, self.around.loop).result(timeout_s)
+        """Run `work` on the service's loop and wait for it here, in another thread.
+
+        Raises TimeoutError after `timeout_s`, and `work` is then cancelled.
+        """
+        if self._around is None:
+            work.close()
+        return wait_on_loop(self.around.loop, work, timeout_s=timeout_s)
 
     def _new_id(self) -> str:
         return self._entropy(12).hex()
@@ -232,5 +249,3 @@ class SessionService:
         pool = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=100, max_keepalive_connections=20))
         self._owned.push_async_callback(pool.aclose)
         return pool
-
-

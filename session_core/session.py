@@ -10,24 +10,26 @@ from typing import Any
 import httpx
 import msgspec
 
-from session_core.api_client import ApiClient, SessionAuth, SharedTransport, origin_of
+from session_core.api_client import ApiClient, SessionAuth, SharedTransport, is_running_here, origin_of
 from session_core.cache_manager import CacheManager
 from session_core.clock import Clock, Gap
 from session_core.config import SessionConfig
-from session_core.errors import SessionLockedError
+from session_core.errors import SessionCoreError, SessionEndedError, SessionLockedError, TokenVerificationError
 from session_core.events import (
     Emit,
     HeartbeatBeat,
     Journal,
     LimitWarned,
     Origin,
+    PartCrashed,
     PersistFailed,
     SessionEnded,
     SessionStarted,
+    StuckFound,
     UserActed,
 )
 from session_core.fallback_auth_manager import FallbackAuthManager, StoredCredential, UserAgent
-from session_core.jwt_checks import read_unverified
+from session_core.jwt_checks import read_unverified, subject_of
 from session_core.oauth_client import OAuthClient
 from session_core.retry_manager import RetryManager
 from session_core.session_health import HealthInputs, HealthScore, health
@@ -43,6 +45,7 @@ from session_core.vocabulary import EndReason, GapKind, Limit, RefreshReason, Si
 
 CACHE_SWEEP_S = 60.0
 PERSIST_RETRY_S = 30.0
+PERSIST_S_MAX = 10.0
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +61,6 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     pool: httpx.AsyncBaseTransport
     worker: SessionWorker
     heartbeat: SessionHeartbeat
-    credential: StoredCredential | None = None
 
 
 class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +95,7 @@ class Session:
         "_beat_at",
         "_cache",
         "_client",
+        "_closed",
         "_journal",
         "_last_activity_at",
         "_limit_at",
@@ -101,11 +104,13 @@ class Session:
         "_persist_at",
         "_retry",
         "_started_at",
+        "_subject",
         "_swept_at",
         "_tasks",
         "_tokens",
         "_version",
         "_warned",
+        "_writing",
         "return_to",
         "session_id",
         "user_id",
@@ -119,6 +124,7 @@ class Session:
         rng: random.Random,
         user_agent: UserAgent | None = None,
         subject: str | None = None,
+        credential: StoredCredential | None = None,
     ) -> None:
         policy, clock = around.config.policy, around.clock
         self._around = around
@@ -136,8 +142,9 @@ class Session:
             record=record,
             entropy=around.entropy,
             within_limits=self._within_limits,
-            credential=around.credential,
+            credential=credential,
             user_agent=user_agent,
+            subject=subject,
         )
         self._tokens = TokenManager(
             oauth=around.oauth,
@@ -151,7 +158,7 @@ class Session:
             record=record,
             signal=self._machine.fire,
             persist=self._persist,
-            on_settled=self._look_again,
+            on_change=self._look_again,
             on_end=self._note_end,
             return_to=lambda: self.return_to,
             subject=subject,
@@ -160,8 +167,10 @@ class Session:
         self._client: ApiClient | None = None
         self._auth: SessionAuth | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._managed = False
-        self._version = 0
+        self._managed = self._closed = False
+        self._subject = subject
+        self._version: int | None = 0
+        self._writing = asyncio.Lock()
         self._started_at = self._last_activity_at = self._swept_at = clock.boot()
         self._limit_at = policy.limits.reached_at(self._started_at, self._started_at)
         self._beat_at: float | None = None
@@ -176,14 +185,22 @@ class Session:
         return self._machine.state
 
     async def begin(self, grant: TokenGrant, *, sent_at: float) -> None:
-        """Start with the tokens of a sign-in asked for at boot second `sent_at`; again after a lock or an end."""
+        """Start with the tokens of a sign-in asked for at boot second `sent_at`; again after a lock or an end.
+
+        Raises TokenVerificationError when they belong to another user, who must not find what this one left.
+        """
+        if self._subject is not None and grant.id_token is not None and subject_of(grant.id_token) != self._subject:
+            raise TokenVerificationError("These tokens belong to another user; give that user a session of their own.")
         now = self._around.clock.boot()
         self._started_at = self._last_activity_at = now
         self._limit_at = self._around.config.policy.limits.reached_at(now, now)
         self._warned = frozenset()
         await self._tokens.adopt(grant, sent_at=sent_at)
         self._machine.fire(Signal.SIGNED_IN)
+        if not self._tokens.persisted:
+            self._machine.fire(Signal.PERSIST_FAILED)
         self._note_start(resumed=False)
+        self._look_again()
 
     def resume_from(self, record: SessionRecord) -> None:
         """Go on from a stored record after a restart."""
@@ -253,8 +270,9 @@ class Session:
         if self._machine.state in (State.LOCKED, State.EXPIRED, State.SIGNED_OUT):
             return
         now = self._around.clock.boot()
-        if self._verdict(now).standing is Standing.IDLE:
-            self._enforce(self._verdict(now))
+        verdict = self._verdict(now)
+        if verdict.standing in (Standing.IDLE, Standing.ABSOLUTE):
+            self._enforce(verdict)
             return
         self._last_activity_at = now
         self._limit_at = self._around.config.policy.limits.reached_at(self._started_at, now)
@@ -306,7 +324,10 @@ class Session:
 
     async def aclose(self) -> None:
         """Stop looking after it and close its client; the session itself goes on in the store."""
+        self._closed = True
         await self.stop_session_management()
+        self._tokens.abandon()
+        await self._tokens.settle(PERSIST_S_MAX)
         await self._cache.aclose()
         if self._client is not None:
             await self._client.aclose()
@@ -338,8 +359,7 @@ class Session:
         """Do what is due at boot second `now`; when to be asked again, or None once there is nothing to look after."""
         if self._tokens.tokens is None:
             return None
-        if self._machine.force_on(now):
-            self._tokens.abandon()
+        self._free_if_stuck(now)
         verdict = self._verdict(now)
         self._enforce(verdict)
         if self._machine.state in (State.LOCKED, State.EXPIRED):
@@ -355,6 +375,7 @@ class Session:
                     self._persist_at,
                     self._sweep(now),
                     stuck_at(self._machine.state, self._machine.since),
+                    self._tokens.stuck_at,
                 )
                 if due is not None
             ),
@@ -378,11 +399,15 @@ class Session:
         )
 
     def observe_gap(self, gap: Gap) -> None:
-        """The device slept: say so, and come back carefully."""
-        if gap.kind is GapKind.SUSPEND and self._tokens.tokens is not None:
-            self._machine.fire(Signal.SUSPENDED)
-            self._machine.fire(Signal.WOKE)
-            self._tokens.resume(self._around.clock.boot())
+        """The device slept: say so, and come back carefully, unless a limit was reached in its sleep."""
+        if gap.kind is not GapKind.SUSPEND or self._tokens.tokens is None:
+            return
+        self._machine.fire(Signal.SUSPENDED)
+        self._machine.fire(Signal.WOKE)
+        now = self._around.clock.boot()
+        self._enforce(self._verdict(now))
+        if self._machine.state is State.RESUMING:
+            self._tokens.resume(now)
 
     def _verdict(self, now: float) -> LimitVerdict:
         limits = self._around.config.policy.limits
@@ -412,12 +437,32 @@ class Session:
                 self._spawn(self._tokens.end(EndReason.ABSOLUTE_LIMIT, revoke=True))
 
     def _pass_gate(self) -> None:
+        """Raises while no call may be made. Any thread may ask, so what follows from it is done on the loop."""
         now = self._around.clock.boot()
+        if self._closed:
+            self._tokens.require()
+            raise SessionCoreError("This session is not looked after any more: its service was closed.")
         if now >= self._limit_at and self._tokens.tokens is not None:
             # The limit holds to the second, whether or not the worker has come by.
-            self._enforce(self._verdict(now))
+            verdict = self._verdict(now)
+            if is_running_here(self._around.loop):
+                self._enforce(verdict)
+            else:
+                self._around.loop.call_soon_threadsafe(self._look_again)
+            if verdict.standing is Standing.ABSOLUTE:
+                raise SessionEndedError(EndReason.ABSOLUTE_LIMIT)
+            raise SessionLockedError
         if self._machine.state is State.LOCKED:
             raise SessionLockedError
+
+    def _free_if_stuck(self, now: float) -> None:
+        stuck_since = self._tokens.stuck_at
+        if self._machine.force_on(now):
+            self._tokens.abandon()
+        elif stuck_since is not None and now >= stuck_since:
+            # In a state that has no deadline of its own, such as DEGRADED.
+            self._journal.record(StuckFound(state=self._machine.state, stuck_s=now - stuck_since))
+            self._tokens.abandon()
 
     def _sweep(self, now: float) -> float | None:
         if not len(self._cache):
@@ -441,30 +486,45 @@ class Session:
             self._machine.fire(Signal.PERSIST_RECOVERED)
 
     async def _persist(self, tokens: TokenSet | None, refresh_sent_at: float | None) -> bool:
-        store = self._around.store
+        """Write or, without tokens, forget. One at a time and in order, so that no late write outlives a sign-out."""
         try:
-            if tokens is None:
-                await store.delete(self.session_id)
-                return True
-            written = await store.save(
-                SessionRecord(
-                    session_id=self.session_id,
-                    user_id=self.user_id,
-                    version=self._version,
-                    tokens=tokens,
-                    started_at=self._started_at,
-                    last_activity_at=self._last_activity_at,
-                    refresh_sent_at=refresh_sent_at,
-                )
-            )
-        except SessionStoreError as error:
-            self._journal.record(PersistFailed(error=error.code))
+            async with asyncio.timeout(PERSIST_S_MAX), self._writing:
+                written = await self._forget() if tokens is None else await self._write(tokens, refresh_sent_at)
+        except (SessionStoreError, TimeoutError) as error:
+            self._journal.record(PersistFailed(error=error.code if isinstance(error, SessionStoreError) else "timeout"))
             return False
-        if written is None:
+        if not written:
             self._journal.record(PersistFailed(error="superseded"))
-            return False
-        self._version = written.version
+        return written
+
+    async def _forget(self) -> bool:
+        self._version = 0
+        await self._around.store.delete(self.session_id)
         return True
+
+    async def _write(self, tokens: TokenSet, refresh_sent_at: float | None) -> bool:
+        version = await self._stored_version()
+        # Not known until the store has answered: a write that fails or is given up may have landed.
+        self._version = None
+        written = await self._around.store.save(
+            SessionRecord(
+                session_id=self.session_id,
+                user_id=self.user_id,
+                version=version,
+                tokens=tokens,
+                started_at=self._started_at,
+                last_activity_at=self._last_activity_at,
+                refresh_sent_at=refresh_sent_at,
+            )
+        )
+        self._version = version if written is None else written.version
+        return written is not None
+
+    async def _stored_version(self) -> int:
+        if self._version is not None:
+            return self._version
+        held = await self._around.store.load(self.session_id)
+        return 0 if held is None else held.version
 
     def _note_start(self, *, resumed: bool) -> None:
         tokens, limits = self._tokens.tokens, self._around.config.policy.limits
@@ -492,4 +552,10 @@ class Session:
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = self._around.loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        crash = None if task.cancelled() else task.exception()
+        if crash is not None:
+            self._journal.record(PartCrashed(part="session", error=type(crash).__name__))

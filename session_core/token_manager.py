@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import msgspec
 
@@ -40,6 +41,9 @@ class TokenStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 Persist = Callable[[TokenSet | None, float | None], Awaitable[bool]]
 
+# Longer than the slowest honest refresh and chain; a refresh under way for longer is stuck.
+REFRESH_S_MAX = 120.0
+
 
 class TokenManager:
     """One owner for one session's tokens.
@@ -61,8 +65,8 @@ class TokenManager:
         "_maybe_spent_at",
         "_oauth",
         "_offline_since",
+        "_on_change",
         "_on_end",
-        "_on_settled",
         "_persist",
         "_policy",
         "_probe_first",
@@ -76,6 +80,7 @@ class TokenManager:
         "_signal",
         "_subject",
         "_task",
+        "_task_began_at",
         "_unauthorized_until",
         "ended",
         "failures",
@@ -100,7 +105,7 @@ class TokenManager:
         record: Record,
         signal: Callable[[Signal], object],
         persist: Persist,
-        on_settled: Callable[[], object],
+        on_change: Callable[[], object],
         on_end: Callable[[EndReason], object],
         return_to: Callable[[], str],
         subject: str | None = None,
@@ -116,7 +121,7 @@ class TokenManager:
         self._record = record
         self._signal = signal
         self._persist = persist
-        self._on_settled = on_settled
+        self._on_change = on_change
         self._on_end = on_end
         self._subject = subject
         self._return_to = return_to
@@ -137,10 +142,16 @@ class TokenManager:
         self._probe_first = False
         self._unauthorized_until = 0.0
         self._task: asyncio.Task[RefreshResult] | None = None
+        self._task_began_at = 0.0
 
     @property
     def refreshing(self) -> bool:
         return self._task is not None
+
+    @property
+    def stuck_at(self) -> float | None:
+        """The boot second from which the refresh under way counts as stuck, whatever the state it runs in."""
+        return None if self._task is None else self._task_began_at + REFRESH_S_MAX
 
     @property
     def breaker_state(self) -> BreakerState:
@@ -183,7 +194,7 @@ class TokenManager:
         Raises LoginRequiredError or SessionEndedError when the session is over, TokenUnavailableError when no valid
         token can be had within `timeout_s` (the policy's caller_wait_s_max by default).
         """
-        tokens = self._require()
+        tokens = self.require()
         now = self._clock.boot()
         match decide(tokens, now=now):
             case Action.USE:
@@ -206,19 +217,22 @@ class TokenManager:
         tokens = self.tokens
         if tokens is None or self._task is not None or not self._policy.proactive:
             return None
-        due_at = tokens.refresh_due_at
-        if self._blocked(tokens, max(due_at, self._clock.boot())) is not None:
+        now, due_at = self._clock.boot(), tokens.refresh_due_at
+        if self._maybe_spent_at is not None and self._blocked(tokens, max(now, self.retry_at)) is None:
+            # The replay must come inside the grace window, and that does not wait for the refresh point.
+            due_at = now
+        elif self._blocked(tokens, max(due_at, now)) is not None:
             due_at = tokens.expires_at
         return max(due_at, self.retry_at)
 
     async def refresh(self, reason: RefreshReason = RefreshReason.FORCED) -> RefreshResult:
         """Refresh now, or join the refresh under way. A throttled provider and a spent refresh token are left alone."""
-        tokens = self._require()
+        tokens = self.require()
         now = self._clock.boot()
         if self._task is None:
             if self._blocked(tokens, now) is not None and not tokens.expired(now):
                 return RefreshResult(outcome=self.last_outcome or Outcome.REJECTED, retry_at=tokens.expires_at)
-            if not self._breaker.allows(now):
+            if self._breaker.rests(now):
                 return RefreshResult(outcome=self.last_outcome or Outcome.TRANSIENT, retry_at=self._breaker.retry_at)
         task = self._task or self._start(reason)
         await asyncio.wait({task}, timeout=self._policy.caller_wait_s_max)
@@ -272,13 +286,21 @@ class TokenManager:
 
     async def retry_persist(self) -> bool:
         """Write again what could not be written; whether it is durable now."""
-        if self.tokens is not None and not self.persisted:
-            self.persisted = await self._persist(self.tokens, self._maybe_spent_at)
+        tokens = self.tokens
+        if tokens is not None and not self.persisted and self._task is None:
+            durable = await self._persist(tokens, self._maybe_spent_at)
+            if tokens is self.tokens:
+                self.persisted = durable
         return self.persisted
 
-    async def end(self, reason: EndReason, *, revoke: bool) -> None:
-        """Drop the tokens for `reason`. A refresh under way loses: what it brings is revoked."""
-        tokens = self._drop(reason)
+    def end(self, reason: EndReason, *, revoke: bool) -> Coroutine[Any, Any, None]:
+        """Drop the tokens for `reason`, at once; what is awaited forgets them in the store and gives them back.
+
+        A refresh under way loses: what it brings is revoked.
+        """
+        return self._forget(self._drop(reason), revoke=revoke)
+
+    async def _forget(self, tokens: TokenSet | None, *, revoke: bool) -> None:
         await self._persist(None, None)
         if revoke and tokens is not None and tokens.refresh_token is not None:
             self._record(TokenRevoked(outcome=await self._oauth.revoke(tokens.refresh_token)))
@@ -289,7 +311,8 @@ class TokenManager:
         self.ended = reason
         return tokens
 
-    def _require(self) -> TokenSet:
+    def require(self) -> TokenSet:
+        """The tokens. Raises LoginRequiredError or SessionEndedError when the session is over."""
         if self.tokens is not None:
             return self.tokens
         if self.login is not None and self.ended is not None:
@@ -303,28 +326,27 @@ class TokenManager:
         return self._lost if reason is EndReason.NO_REFRESH_TOKEN and self._lost is not None else reason
 
     async def _wait_for_token(self, deadline: float) -> str:
-        for _ in range(self._retry.policy(Call.TOKEN).attempts_max):
-            now = self._clock.boot()
-            if self._task is None and now < self.retry_at:
-                if self.retry_at > deadline:
-                    break
-                await asyncio.sleep(self.retry_at - now)
-            task = self._task or self._start(RefreshReason.EXPIRED)
-            await asyncio.wait({task}, timeout=deadline - self._clock.boot())
-            tokens = self._require()
-            now = self._clock.boot()
+        tries_left = self._retry.policy(Call.TOKEN).attempts_max
+        while True:
+            # Asked anew after every wait: another's refresh may have landed, or the session have ended.
+            tokens, now = self.require(), self._clock.boot()
             if not tokens.expired(now):
                 return tokens.access_token
-            if now >= deadline:
-                break
-        raise TokenUnavailableError(
-            self.last_outcome or Outcome.AMBIGUOUS, max(0.0, self.retry_at - self._clock.boot())
-        )
+            waits = self._task is None and now < self.retry_at
+            if now >= deadline or not tries_left or (waits and self.retry_at > deadline):
+                raise TokenUnavailableError(self.last_outcome or Outcome.AMBIGUOUS, max(0.0, self.retry_at - now))
+            if waits:
+                await asyncio.sleep(self.retry_at - now)
+            else:
+                tries_left -= 1
+                await asyncio.wait({self._task or self._start(RefreshReason.EXPIRED)}, timeout=deadline - now)
 
     def _start(self, reason: RefreshReason) -> asyncio.Task[RefreshResult]:
         assert self._task is None, "one refresh at a time"
+        self._task_began_at = self._clock.boot()
         self._task = asyncio.get_running_loop().create_task(self._run(reason), name="session refresh")
         self._task.add_done_callback(self._finished)
+        self._on_change()
         return self._task
 
     def _finished(self, task: asyncio.Task[RefreshResult]) -> None:
@@ -337,21 +359,24 @@ class TokenManager:
         if crash is not None:
             self._record(PartCrashed(part="refresh", error=type(crash).__name__))
             self._signal(Signal.REFRESH_FAILED)
-        self._on_settled()
+        self._on_change()
 
     async def _run(self, reason: RefreshReason) -> RefreshResult:
-        tokens = self._require()
+        tokens = self.require()
         why = self._blocked(tokens, self._clock.boot())
         if why is not None:
             return await self._recover(why)
-        self._signal(Signal.REFRESH_STARTED)
-        probed = self._probe_first
-        if probed and not await self._reachable():
-            return await self._refused(
-                tokens, TokenRefusal(outcome=Outcome.OFFLINE, error="unreachable"), reason, self._clock.boot()
-            )
         if not self._breaker.allows(self._clock.boot()):
+            self.retry_at = max(self.retry_at, self._breaker.retry_at)
             return RefreshResult(outcome=Outcome.THROTTLED, retry_at=self.retry_at)
+        self._signal(Signal.REFRESH_STARTED)
+        probed, generation = self._probe_first, self._generation
+        if probed and not await self._reachable():
+            refusal = TokenRefusal(outcome=Outcome.OFFLINE, error="unreachable")
+            if generation == self._generation:
+                return await self._refused(tokens, refusal, reason, self._clock.boot())
+        if generation != self._generation:
+            return await self._discard(None)
         return await self._refresh(tokens, reason, probed=probed)
 
     async def _reachable(self) -> bool:
@@ -369,7 +394,10 @@ class TokenManager:
         if self._profile.rotates:
             # Written ahead: a crash between the answer and the commit must not be followed by a blind replay.
             self._maybe_spent_at = spent_before if spent_before is not None else self._clock.boot()
-            self.persisted = await self._persist(tokens, self._maybe_spent_at)
+            durable = await self._persist(tokens, self._maybe_spent_at)
+            if generation != self._generation:
+                return await self._discard(None)
+            self.persisted = durable
         sent_at = self._clock.boot()
         result = await self._oauth.refresh(tokens.refresh_token, subject=self._subject)
         if generation != self._generation:
@@ -389,25 +417,24 @@ class TokenManager:
         new = self._token_set(grant, old, sent_at)
         durable = await self._persist(new, None)
         if generation != self._generation:
-            await self._persist(None, None)
             return await self._discard(grant)
         now = self._clock.boot()
-        self._record(
-            TokenRefreshed(
-                reason=reason,
-                attempt=self.failures + 1,
-                duration_ms=(now - sent_at) * 1000,
-                waited_s=now - (sent_at if self._failed_at is None else self._failed_at),
-                left_s=0.0 if old is None else old.expires_at - sent_at,
-                life_s=new.life_s,
-                rotated=grant.refresh_token is not None and (old is None or grant.refresh_token != old.refresh_token),
-                moved=moved(old, new),
-            )
+        refreshed = TokenRefreshed(
+            reason=reason,
+            attempt=self.failures + 1,
+            duration_ms=(now - sent_at) * 1000,
+            waited_s=now - (sent_at if self._failed_at is None else self._failed_at),
+            left_s=0.0 if old is None else old.expires_at - sent_at,
+            life_s=new.life_s,
+            rotated=grant.refresh_token is not None and (old is None or grant.refresh_token != old.refresh_token),
+            moved=moved(old, new),
         )
         self.tokens, self.persisted = new, durable
         self._forget_troubles()
         self._refreshes += 1
         self.last_outcome = Outcome.OK
+        # Told last: a listener that asks for a token gets the new one.
+        self._record(refreshed)
         self._breaker.observe(Outcome.OK, now=now, retry_after_s=None)
         self._signal(signal)
         if not durable:
@@ -457,7 +484,11 @@ class TokenManager:
         if refusal.outcome is Outcome.REJECTED:
             self._lost = EndReason.REFRESH_REJECTED
             tokens = self.tokens = msgspec.structs.replace(tokens, refresh_token=None)
-            self.persisted = await self._persist(tokens, None)
+            generation = self._generation
+            durable = await self._persist(tokens, None)
+            if generation != self._generation:
+                return await self._discard(None)
+            self.persisted = durable
         why = self._blocked(tokens, now)
         if why is not None:
             if tokens.expired(now) or reason is RefreshReason.UNAUTHORIZED:
@@ -510,8 +541,10 @@ class TokenManager:
             cooldown_s = self._breaker.retry_at - now
             return max(delay_s, cooldown_s + self._rng.uniform(0, 0.1 * cooldown_s))
         if self._maybe_spent_at is not None:
-            # The replay must come inside the grace window or not at all.
-            return min(delay_s, (self._profile.replay_until(self._maybe_spent_at) - now) / 2)
+            replay_left_s = self._profile.replay_until(self._maybe_spent_at) - now
+            if replay_left_s > 0:
+                # The replay must come inside the grace window or not at all.
+                return min(delay_s, replay_left_s / 2)
         return delay_s
 
     async def _recover(self, reason: EndReason) -> RefreshResult:
@@ -527,20 +560,19 @@ class TokenManager:
                 now = self._clock.boot()
                 refusal = TokenRefusal(outcome=outcome, error="postponed", retry_after_s=retry_after_s)
                 self._count_failure(refusal, now, now)
-                self._plan_retry(self._require(), refusal, now)
+                self._plan_retry(self.require(), refusal, now)
                 return RefreshResult(outcome=outcome, retry_at=self.retry_at)
             case LoginNeeded(login=login):
                 self.login = login
                 self._drop(reason)
-                await self._persist(None, None)
                 self._signal(Signal.FALLBACK_EXHAUSTED)
                 self._on_end(reason)
+                await self._persist(None, None)
                 return RefreshResult(outcome=Outcome.REJECTED)
 
     async def _discard(self, result: TokenGrant | TokenRefusal | None) -> RefreshResult:
         """The session ended or moved on while we asked: what came is revoked, and nobody ever sees it."""
         token = result.refresh_token if isinstance(result, TokenGrant) else None
-        if token is not None:
-            await self._oauth.revoke(token)
-        self._record(RefreshDiscarded(revoked=token is not None))
+        revoked = token is not None and await self._oauth.revoke(token) is Outcome.OK
+        self._record(RefreshDiscarded(revoked=revoked))
         return RefreshResult(outcome=Outcome.REJECTED)

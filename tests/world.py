@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
 from typing import Any, TypeVar
 
+import httpx
 import msgspec
 
 from session_core.config import PROFESSIONAL, SessionConfig, SessionPolicy
@@ -20,7 +23,8 @@ from session_core.service import SessionService
 from session_core.session import Session
 from session_core.session_store import SessionStore
 from session_core.sim.clock import VirtualClock
-from session_core.sim.loop import run_virtual
+from session_core.sim.device import Device
+from session_core.sim.loop import run_virtual, running_loop
 from session_core.token_answers import TokenGrant, read_token_answer
 from session_core.vocabulary import Outcome
 from session_core.wire import Transport, WireAnswer
@@ -42,11 +46,16 @@ class World:
         latency_s: float,
         store: SessionStore | None = None,
         wrap: Callable[[Transport], Transport] | None = None,
+        pool: httpx.AsyncBaseTransport | None = None,
+        device: Device | None = None,
         **settings: Any,
     ) -> None:
         self.clock = clock
+        self.device = device
         self.provider = provider
         self.events: list[Event] = []
+        self.listeners: list[Callable[[Event], None]] = []
+        self.resumed: Session
         self.true_wall = clock.wall
         transport: Transport = MemoryTransport(provider, wall=self.provider_wall, latency_s=latency_s)
         self.service = SessionService(
@@ -62,14 +71,19 @@ class World:
                     **settings,
                 }
             ),
-            emit=self.events.append,
+            emit=self.hear,
             clock=clock,
             store=store,
             transport=wrap(transport) if wrap else transport,
-            pool=MemoryHttpxTransport(provider, wall=self.provider_wall, latency_s=latency_s),
+            pool=pool or MemoryHttpxTransport(provider, wall=self.provider_wall, latency_s=latency_s),
             entropy=random.Random("world").randbytes,
             seed="world",
         )
+
+    def hear(self, event: Event) -> None:
+        self.events.append(event)
+        for listen in self.listeners:
+            listen(event)
 
     def provider_wall(self) -> float:
         """The true time, whatever the device believes."""
@@ -89,6 +103,14 @@ class World:
         grant = read_token_answer(answer, wall_received=self.provider_wall())
         assert isinstance(grant, TokenGrant)
         return grant
+
+    async def close_lid(self, seconds: float) -> None:
+        """Suspend the device for so long; only in a world with a lid."""
+        assert self.device is not None
+        loop = running_loop()
+        loop.call_at(loop.world_time() + seconds, self.device.resume, context=Context())
+        self.device.suspend()
+        await asyncio.sleep(0)
 
     def facts(self, kind: type[FactT]) -> list[FactT]:
         return [event.fact for event in self.events if isinstance(event.fact, kind)]
@@ -123,16 +145,17 @@ def live(
     grace_s: float = 0.0,
     store: SessionStore | None = None,
     wrap: Callable[[Transport], Transport] | None = None,
+    pool: httpx.AsyncBaseTransport | None = None,
+    lid: bool = False,
     provider: dict[str, Any] | None = None,
     **settings: Any,
 ) -> World:
-    """Run `play` in a new world and hand the world back for questions."""
+    """Run `play` in a new world and hand the world back for questions. With a `lid` the device can be suspended."""
     worlds: list[World] = []
 
     async def main() -> None:
-        import asyncio
-
-        clock = VirtualClock(asyncio.get_running_loop().time, epoch_s=EPOCH_S, wall_skew_s=wall_skew_s)
+        device = Device(running_loop(), "laptop", epoch_s=EPOCH_S, wall_skew_s=wall_skew_s) if lid else None
+        clock = device.clock if device else VirtualClock(running_loop().time, epoch_s=EPOCH_S, wall_skew_s=wall_skew_s)
         world = World(
             clock=clock,
             provider=EmbeddedProvider(
@@ -150,9 +173,14 @@ def live(
             latency_s=latency_s,
             store=store,
             wrap=wrap,
+            pool=pool,
+            device=device,
             **settings,
         )
         worlds.append(world)
+        await (device.create_task(inhabit(world)) if device else inhabit(world))
+
+    async def inhabit(world: World) -> None:
         async with world.service:
             await play(world)
 
