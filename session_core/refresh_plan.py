@@ -18,6 +18,7 @@ PROBE_SLOW_AFTER_S = 900.0
 CONFIG_PAUSE_S = 300.0
 REPLAY_RESERVE_S_MAX = 2.0
 RETRIES_PER_MARGIN_MAX = 15.0
+RETRY_AFTER_S_MIN = 1.0
 
 
 class ProviderProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,9 +77,13 @@ def pause_s(
     retry: RetryPolicy,
     rng: random.Random,
 ) -> float:
-    """How long to leave the token endpoint alone after a refusal, the breaker aside. A server's wish comes first."""
+    """How long to leave the token endpoint alone after a refusal, the breaker aside.
+
+    A server's wish comes before our backoff, but not before the floor: `Retry-After: 0` would make a loop of a fault.
+    """
     if result.outcome is Outcome.CONFIG:
         return CONFIG_PAUSE_S
+    floor_s = retry_floor_s(policy, tokens, now=now)
     if result.retry_after_s is not None:
-        return result.retry_after_s
-    return max(retry_floor_s(policy, tokens, now=now), retry.backoff_s(failures, rng))
+        return max(floor_s, result.retry_after_s, RETRY_AFTER_S_MIN)
+    return max(floor_s, retry.backoff_s(failures, rng))

@@ -133,6 +133,10 @@ class BreakerPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         require("breaker.failures_max", self.failures_max, 1, 1_000)
         require("breaker.cooldown_s", self.cooldown_s, 0.05, 3_600)
         require("breaker.cooldown_s_max", self.cooldown_s_max, 0.05, 86_400)
+        if self.cooldown_s > self.cooldown_s_max:
+            raise ConfigError(
+                "breaker.cooldown_s is above breaker.cooldown_s_max; lower the first or raise the second."
+            )
 
     def cooldown_after(self, retry_after_s: float | None) -> float:
         """The server's Retry-After where it gave one (at least a second), else our own."""
@@ -153,17 +157,31 @@ class CircuitBreaker:
         self.state = BreakerState.CLOSED
         self.retry_at = 0.0
 
+    def rests(self, now: float) -> bool:
+        """Whether no request may go out now. Asking takes no turn."""
+        return self.state is not BreakerState.CLOSED and now < self.retry_at
+
     def allows(self, now: float) -> bool:
-        """Whether a request may go out; the first one after the cool-down is the probe."""
-        if self.state is BreakerState.OPEN and now >= self.retry_at:
+        """Take the turn to send a request, if there is one: after a cool-down one probe, until it is observed.
+
+        A probe that is given up is never observed; another cool-down later the next one goes out.
+        """
+        if self.rests(now):
+            return False
+        if self.state is not BreakerState.CLOSED:
+            self.retry_at = now + self._policy.cooldown_s
             self._move(BreakerState.HALF_OPEN, 0.0)
-        return self.state is not BreakerState.OPEN
+        return True
 
     def observe(self, outcome: Outcome, *, now: float, retry_after_s: float | None) -> None:
         if outcome in (Outcome.OK, Outcome.REJECTED):
             self._failures = 0
             self._move(BreakerState.CLOSED, 0.0)
-        elif outcome is not Outcome.OFFLINE:
+        elif outcome is Outcome.OFFLINE:
+            if self.state is BreakerState.HALF_OPEN:
+                # The probe never got there, so its turn is free again.
+                self.retry_at = now
+        else:
             self._failures += 1
             tripped = self._failures >= self._policy.failures_max or outcome is Outcome.THROTTLED
             if tripped or self.state is BreakerState.HALF_OPEN:

@@ -20,6 +20,14 @@ _LIVE = (
     State.RECOVERING,
 )
 _HELD = (State.LOCKED, State.EXPIRED, State.SIGNED_OUT)
+# What may still be reported from before a sign-in began while the user is at it.
+_BACKGROUND = frozenset(Signal) - {
+    Signal.SIGN_IN_STARTED,
+    Signal.SIGNED_IN,
+    Signal.SIGN_IN_FAILED,
+    Signal.SIGNED_OUT,
+    Signal.STUCK,
+}
 
 
 def _table() -> dict[tuple[State, Signal], State]:
@@ -51,13 +59,13 @@ def _table() -> dict[tuple[State, Signal], State]:
         table[state, Signal.SIGN_IN_STARTED] = State.AUTHENTICATING
         table[state, Signal.SIGNED_IN] = State.ACTIVE
         table[state, Signal.SIGNED_OUT] = State.SIGNED_OUT
+    for signal in _BACKGROUND:
+        table[State.AUTHENTICATING, signal] = State.AUTHENTICATING
     return table | {
         (State.AUTHENTICATING, Signal.SIGNED_IN): State.ACTIVE,
         (State.AUTHENTICATING, Signal.SIGN_IN_FAILED): State.SIGNED_OUT,
         (State.AUTHENTICATING, Signal.SIGNED_OUT): State.SIGNED_OUT,
         (State.AUTHENTICATING, Signal.STUCK): State.SIGNED_OUT,
-        (State.AUTHENTICATING, Signal.SUSPENDED): State.AUTHENTICATING,
-        (State.AUTHENTICATING, Signal.WOKE): State.AUTHENTICATING,
         (State.ACTIVE, Signal.REFRESH_STARTED): State.REFRESHING,
         (State.REFRESHING, Signal.STUCK): State.DEGRADED,
         (State.DEGRADED, Signal.PERSIST_RECOVERED): State.ACTIVE,

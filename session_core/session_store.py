@@ -37,7 +37,10 @@ class SessionStore(Protocol):
     async def load(self, session_id: str) -> SessionRecord | None: ...
 
     async def save(self, record: SessionRecord) -> SessionRecord | None:
-        """Write durably if the stored version is still `record.version`; the stored record, or None if it moved on."""
+        """Write durably if the stored version is still `record.version`; the stored record, or None if it moved on.
+
+        What is not stored has version 0, so a late write cannot bring back a session that was deleted.
+        """
         ...
 
     async def delete(self, session_id: str) -> None: ...
@@ -57,7 +60,7 @@ class MemorySessionStore:
 
     async def save(self, record: SessionRecord) -> SessionRecord | None:
         held = self._records.get(record.session_id)
-        if held is not None and held.version != record.version:
+        if record.version != (0 if held is None else held.version):
             return None
         written = msgspec.structs.replace(record, version=record.version + 1)
         self._records[record.session_id] = written

@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from session_core.bounds import require
+from session_core.errors import ConfigError
 from session_core.secrecy import Discreet
 
 
@@ -67,8 +68,14 @@ class RefreshPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         require("refresh.jitter_share", self.jitter_share, 0, 1)
         require("refresh.unmoved_pause_s", self.unmoved_pause_s, 0.1, 3_600)
         require("refresh.overdue_spread_s_max", self.overdue_spread_s_max, 0, 600)
-        require("refresh.request_timeout_s", self.request_timeout_s, 0.05, 120)
+        require("refresh.request_timeout_s", self.request_timeout_s, 0.1, 120)
         require("refresh.caller_wait_s_max", self.caller_wait_s_max, 0.05, 600)
+        if self.margin_share * (1 + self.jitter_share) >= 1:
+            # A refresh due before its token was issued would be followed by the next, without end.
+            below = 1 / self.margin_share - 1
+            raise ConfigError(
+                f"refresh.jitter_share is {self.jitter_share:g}; set it below {below:.3f}, or margin_share lower."
+            )
 
     def margin_s(self, life_s: float) -> float:
         return min(self.margin_s_max, self.margin_share * life_s)
@@ -81,10 +88,13 @@ class RefreshPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return expires_at - margin_s - rng.uniform(0, self.jitter_share * margin_s)
 
     def spread_s(self, tokens: TokenSet, *, now: float, rng: random.Random) -> float:
-        """How long a refresh found overdue may wait, so that a fleet that wakes together does not ask together."""
+        """How long a refresh found overdue may wait, so that a fleet that wakes together does not ask together.
+
+        A third of what is left at most: the rest is for finding the nap out, for the request and for a second try.
+        """
         if tokens.expired(now):
             return 0.0
-        return rng.uniform(0, min(self.overdue_spread_s_max, (tokens.expires_at - now) / 2))
+        return rng.uniform(0, min(self.overdue_spread_s_max, (tokens.expires_at - now) / 3))
 
 
 def decide(tokens: TokenSet, *, now: float) -> Action:
