@@ -15,7 +15,7 @@ from session_core.sim.loop import run_virtual
 TIMERS = 100_000
 SLEEPERS = 100
 ROUNDS = 5
-BAR = 1.5
+BAR = 1.3
 
 
 class NullSelector(selectors.DefaultSelector):

@@ -31,6 +31,8 @@ class Device:
     def __init__(self, loop: VirtualLoop, name: str, *, epoch_s: float = EPOCH_S, wall_skew_s: float = 0.0) -> None:
         self.name = name
         self.clock = VirtualClock(loop.world_time, epoch_s=epoch_s, wall_skew_s=wall_skew_s)
+        self.local_time = self.clock.monotonic
+        self.world_time = self.clock.boot_when
         self._loop = loop
         self._stalled_until = -inf
         self._throttle_s: float | None = None
@@ -90,23 +92,18 @@ class Device:
 
     # The gate
 
-    def local_time(self) -> float:
-        return self.clock.monotonic()
-
-    def world_time(self, local_s: float) -> float:
-        return self.clock.boot_when(local_s)
-
     def hold(self, handle: VirtualHandle) -> None:
         self._arrived.append(handle)
 
     def route(self, timer: VirtualTimer) -> None:
         """A timer's place in the heap is the earliest it can fire; what happened since then may have put it off."""
         now = self._loop.world_time()
-        if self.clock.suspended or self.stalled:
+        due_s = self.world_time(timer.when())
+        if self.clock.suspended or now < self._stalled_until:
             self._late.append(timer)
-        elif self.world_time(timer.when()) > now:
+        elif due_s > now:
             self._loop.set_timer(timer)
-        elif (tick_s := self._tick_s(timer.when())) > now:
+        elif self._throttle_s is not None and (tick_s := self._tick_s(timer.when(), self._throttle_s)) > now:
             self._late.append(timer)
             self._set_alarm(tick_s)
         else:
@@ -138,12 +135,10 @@ class Device:
             if not timer.cancelled():
                 self.route(timer)
 
-    def _tick_s(self, due_s: float) -> float:
-        """When the throttle lets a timer fire that is due at `due_s` on the monotonic clock."""
-        if self._throttle_s is None:
-            return -inf
-        tick_s = ceil(due_s / self._throttle_s - SAME_TICK) * self._throttle_s
-        is_due_on_it = tick_s - due_s <= SAME_TICK * self._throttle_s
+    def _tick_s(self, due_s: float, interval_s: float) -> float:
+        """When a throttle lets a timer fire that is due at `due_s` on the monotonic clock."""
+        tick_s = ceil(due_s / interval_s - SAME_TICK) * interval_s
+        is_due_on_it = tick_s - due_s <= SAME_TICK * interval_s
         return self.world_time(due_s if is_due_on_it else tick_s)
 
     def _set_alarm(self, tick_s: float) -> None:

@@ -7,19 +7,16 @@ Callbacks run in the order asyncio's own loops run them; timers due at the same 
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf, isnan
 from typing import Any, NoReturn, TypeVar, TypeVarTuple, cast
-from weakref import WeakValueDictionary
 
-from session_core.sim.closed_doors import ClosedDoors
 from session_core.sim.failures import (
     DeadlockError,
     LivelockError,
@@ -30,22 +27,17 @@ from session_core.sim.failures import (
     tell_waiting,
 )
 from session_core.sim.handles import GATE, Gate, VirtualHandle, VirtualTimer
+from session_core.sim.housekeeping import Housekeeping
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-Failure = tuple[str, BaseException | None]
-TaskFactory = Callable[..., asyncio.Future[Any]]
-ExceptionHandler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 
 INSTANT_CALLBACKS_MAX = 10_000_000
 """Callbacks at one instant before it is called a livelock; ten times what a fleet of 10,000 needs."""
 CLEANUP_S_MAX = 3_600.0
 """How much virtual time cancelled tasks may take to end."""
 CANCELLED_TIMERS_MIN = 64
-TASKS_MIN = 1_024
 DEBUG_STACK_DEPTH = 10
-
-logger = logging.getLogger(__name__)
 
 
 def run_virtual(
@@ -84,27 +76,11 @@ def running_loop() -> VirtualLoop:
     return loop
 
 
-class VirtualTask(asyncio.Task[T]):
-    """A task whose place in a set, hence in what TaskGroup and wait do with many, is the same in every run."""
-
-    __slots__ = ("_serial",)
-    _serial: int
-
-    def __hash__(self) -> int:
-        try:
-            return self._serial
-        except AttributeError:
-            loop = self.get_loop()
-            assert isinstance(loop, VirtualLoop)
-            self._serial = loop._tasks_made
-            return self._serial
-
-
-class VirtualLoop(ClosedDoors):
+class VirtualLoop(Housekeeping):
     """Time starts at 0 and moves only when nothing is ready, straight to the next timer."""
 
     def __init__(self, *, until_s: float = inf, instant_callbacks_max: int = INSTANT_CALLBACKS_MAX) -> None:
-        self.failures: list[tuple[str, BaseException | None]] = []
+        super().__init__()
         self.until_s = until_s
         self._instant_callbacks_max = instant_callbacks_max
         self._now = 0.0
@@ -112,20 +88,10 @@ class VirtualLoop(ClosedDoors):
         self._timers: list[tuple[float, int, VirtualTimer]] = []
         self._serials = count()
         self._cancelled_timers = 0
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._tasks_max = TASKS_MIN
-        self._tasks_made = 0
         self._gated = False
         self._shut: dict[Gate, None] = {}
         self._thread_id: int | None = None
         self._stopping = False
-        self._closed = False
-        self._debug = False
-        self._careful = False
-        self._task_factory: TaskFactory | None = None
-        self._exception_handler: ExceptionHandler | None = None
-        self._asyncgens: WeakValueDictionary[int, AsyncGenerator[Any, Any]] = WeakValueDictionary()
-        self.slow_callback_duration = 0.1
 
     def __repr__(self) -> str:
         return f"<VirtualLoop at {self._now} s, {len(self._ready)} ready, {len(self._timers)} timers>"
@@ -154,8 +120,7 @@ class VirtualLoop(ClosedDoors):
     def call_soon_threadsafe(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> VirtualHandle:
-        if self._thread_id not in {None, threading.get_ident()}:
-            raise NotInSimulationError("A simulated run has one thread; another one asked it to run a callback.")
+        self._check_thread()
         return self.call_soon(callback, *args, context=context)
 
     def call_later(
@@ -163,14 +128,19 @@ class VirtualLoop(ClosedDoors):
     ) -> VirtualTimer:
         if context is None:
             context = copy_context()
-        if self._careful or (self._gated and context.get(GATE) is not None):
-            return self.call_at(self._time_in(context) + delay, callback, *args, context=context)
-        when = self._now + delay
-        if not when > self._now:
-            _refuse_nan(when)
+        if self._careful:
+            self._check_call(callback)
+        gate = context.get(GATE) if self._gated else None
+        if gate is None:
+            when = due = self._now + delay
+        else:
+            when = gate.local_time() + delay
+            due = gate.world_time(when)
+        if not due > self._now:
+            _refuse_nan(due)
         serial = next(self._serials)
         timer = VirtualTimer(when, serial, callback, args, context, self)
-        heappush(self._timers, (when, serial, timer))
+        heappush(self._timers, (due, serial, timer))
         return timer
 
     def call_at(
@@ -187,16 +157,11 @@ class VirtualLoop(ClosedDoors):
 
     def set_timer(self, timer: VirtualTimer) -> None:
         """Put a timer in its place, for the first time or again; its rank among ties stays."""
-        when = timer._when
-        if self._gated and (gate := timer._context.get(GATE)) is not None:
-            when = gate.world_time(when)
-        _refuse_nan(when)
+        gate = timer._context.get(GATE) if self._gated else None
+        due = timer._when if gate is None else gate.world_time(timer._when)
+        _refuse_nan(due)
         timer._loop = self
-        heappush(self._timers, (when, timer._serial, timer))
-
-    def _time_in(self, context: Context) -> float:
-        gate = context.get(GATE) if self._gated else None
-        return self._now if gate is None else gate.local_time()
+        heappush(self._timers, (due, timer._serial, timer))
 
     def admit(self, handle: VirtualHandle) -> None:
         """Let a callback run in the next round."""
@@ -224,51 +189,11 @@ class VirtualLoop(ClosedDoors):
         self._check_open()
         if asyncio.iscoroutine(callback) or not callable(callback):
             raise TypeError(f"a callable was expected, not {callback!r}")
+        self._check_thread()
+
+    def _check_thread(self) -> None:
         if self._thread_id not in {None, threading.get_ident()}:
             raise NotInSimulationError("A simulated run has one thread; another one asked it to run a callback.")
-
-    # Tasks
-
-    def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
-
-    def create_task(
-        self,
-        coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
-        *,
-        name: str | None = None,
-        context: Context | None = None,
-        **options: Any,
-    ) -> asyncio.Task[T]:
-        self._check_open()
-        if context is not None:
-            options["context"] = context
-        self._tasks_made += 1
-        task: Any
-        if self._task_factory is None:
-            task = VirtualTask(coro, loop=self, name=f"Task-{self._tasks_made}" if name is None else name, **options)
-        else:
-            task = self._task_factory(self, coro, **options)
-            if name is not None:
-                task.set_name(name)
-        self._tasks.append(task)
-        if len(self._tasks) > self._tasks_max:
-            self._drop_finished_tasks()
-        return task  # type: ignore[no-any-return]
-
-    def set_task_factory(self, factory: TaskFactory | None) -> None:
-        self._task_factory = factory
-
-    def get_task_factory(self) -> TaskFactory | None:
-        return self._task_factory
-
-    def pending_tasks(self) -> list[asyncio.Task[Any]]:
-        """In order of creation."""
-        return [task for task in self._tasks if not task.done()]
-
-    def _drop_finished_tasks(self) -> None:
-        self._tasks[:] = [task for task in self._tasks if not task.done() or task._log_traceback]
-        self._tasks_max = max(TASKS_MIN, 2 * len(self._tasks))
 
     # Running
 
@@ -389,9 +314,6 @@ class VirtualLoop(ClosedDoors):
     def is_running(self) -> bool:
         return self._thread_id is not None
 
-    def is_closed(self) -> bool:
-        return self._closed
-
     def close(self) -> None:
         if self.is_running():
             raise RuntimeError("a running loop cannot be closed")
@@ -399,10 +321,6 @@ class VirtualLoop(ClosedDoors):
         self._ready.clear()
         self._timers.clear()
         self._tasks.clear()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise RuntimeError("this loop is closed")
 
     def _check_startable(self) -> None:
         self._check_open()
@@ -421,66 +339,6 @@ class VirtualLoop(ClosedDoors):
                 task.cancel()
             self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self.run_until_complete(self.shutdown_asyncgens())
-
-    async def shutdown_asyncgens(self) -> None:
-        generators = list(self._asyncgens.values())
-        self._asyncgens.clear()
-        results = await asyncio.gather(*(generator.aclose() for generator in generators), return_exceptions=True)
-        for generator, result in zip(generators, results, strict=True):
-            if isinstance(result, Exception):
-                self.call_exception_handler({"message": f"closing {generator!r} failed", "exception": result})
-
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's signature
-        """Nothing to shut down: there are no threads."""
-
-    def _note_asyncgen(self, generator: AsyncGenerator[Any, Any]) -> None:
-        self._asyncgens[next(self._serials)] = generator
-
-    def _finalize_asyncgen(self, generator: AsyncGenerator[Any, Any]) -> None:
-        if not self._closed:
-            self.call_soon(self.create_task, generator.aclose())
-
-    def collect_failures(self) -> list[tuple[str, BaseException | None]]:
-        """All that failed so far without anyone looking, failed tasks included."""
-        for task in self._tasks:
-            if task.done() and task._log_traceback:
-                self.call_exception_handler({"message": f"{task!r} failed", "exception": task.exception()})
-        return self.failures
-
-    # Failures and debugging
-
-    def call_exception_handler(self, context: dict[str, Any]) -> None:
-        if self._exception_handler is None:
-            self.default_exception_handler(context)
-            return
-        try:
-            self._exception_handler(self, context)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # noqa: BLE001 - as asyncio: a failed handler is reported in its turn
-            self.default_exception_handler(context)
-            self.default_exception_handler({"message": "the exception handler failed", "exception": error})
-
-    def default_exception_handler(self, context: dict[str, Any]) -> None:
-        """Keep it for the end of the run; what comes to light after that is logged."""
-        failure = (str(context.get("message")), context.get("exception"))
-        if self._closed:
-            logger.error(tell_failure(*failure), exc_info=failure[1])
-        else:
-            self.failures.append(failure)
-
-    def get_exception_handler(self) -> ExceptionHandler | None:
-        return self._exception_handler
-
-    def set_exception_handler(self, handler: ExceptionHandler | None) -> None:
-        self._exception_handler = handler
-
-    def get_debug(self) -> bool:
-        return self._debug
-
-    def set_debug(self, enabled: bool) -> None:  # noqa: FBT001 - asyncio's signature
-        self._debug = enabled
-        self._careful = enabled or self._closed
 
 
 def _refuse_nan(when: float) -> None:
