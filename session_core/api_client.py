@@ -100,9 +100,9 @@ class SessionAuth(httpx.Auth):
 
     def _admit(self, request: httpx.Request) -> None:
         self._gate()
-        origin = origin_of(request.url)
-        if origin not in self._origins:
-            raise ForeignOriginError(b"://".join(origin).decode("ascii", "replace"))
+        url = request.url
+        if (url.raw_scheme, url.netloc) not in self._origins:
+            raise ForeignOriginError(b"://".join(origin_of(url)).decode("ascii", "replace"))
 
     def _on_loop(self, call: Any) -> Any:
         try:
