@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ from session_core.vocabulary import GapKind
 TICK_S_MAX = 15.0
 RESTART_S = 1.0
 REVISIT_S_MIN = 0.01
+STALE_MAX = 64
 
 T = TypeVar("T")
 # Called with a member and the boot second; answers when to be called again, or None for never.
@@ -79,14 +81,14 @@ class DeadlineLoop(Generic[T]):
         self._serial += 1
         self._entries[member] = self._serial
         heapq.heappush(self._heap, (due_at, self._serial, member))
-        if len(self._heap) > 2 * len(self._entries) + 64:
-            self._heap = [entry for entry in self._heap if self._entries.get(entry[2]) == entry[1]]
-            heapq.heapify(self._heap)
-        if due_at < self._wakes_at:
+        self._drop_stale()
+        # A wake-up that is overdue stood still with the device, and would come later than it was planned.
+        if due_at < self._wakes_at or self._clock.boot() > self._wakes_at:
             self._sooner.set()
 
     def remove(self, member: T) -> None:
-        self._entries.pop(member, None)
+        if self._entries.pop(member, None) is not None:
+            self._drop_stale()
 
     def start(self) -> None:
         """Begin; nothing happens if it has begun. Must be called on the loop it is to run on."""
@@ -145,10 +147,18 @@ class DeadlineLoop(Generic[T]):
 
     def _observe(self, before: Reading, after: Reading, planned_s: float) -> None:
         gap = classify_gap(before, after, planned_s=planned_s, late_ticks=self._late_ticks)
-        late = gap is not None and gap.kind in (GapKind.STALL, GapKind.THROTTLE)
-        self._late_ticks = self._late_ticks + 1 if late else 0
+        if gap is not None and gap.kind in (GapKind.STALL, GapKind.THROTTLE):
+            self._late_ticks += 1
+        elif after.boot - before.boot >= planned_s:
+            # Woken before its time, a wait says nothing of timers.
+            self._late_ticks = 0
         if gap is not None and self._on_gap is not None:
             self._on_gap(gap)
+
+    def _drop_stale(self) -> None:
+        if len(self._heap) > 2 * len(self._entries) + STALE_MAX:
+            self._heap = [entry for entry in self._heap if self._entries.get(entry[2]) == entry[1]]
+            heapq.heapify(self._heap)
 
     def _next_due_at(self) -> float | None:
         heap = self._heap
@@ -158,8 +168,10 @@ class DeadlineLoop(Generic[T]):
 
     def _visit_due(self, now: float) -> None:
         self._last_run_at = now
+        # What is planned from here on waits for the next turn: a visit that plans itself must not go round for ever.
+        planned = self._serial
         due_at = self._next_due_at()
-        while due_at is not None and due_at <= now:
+        while due_at is not None and due_at <= now and self._heap[0][1] <= planned:
             self._late_s_max = max(self._late_s_max, now - due_at)
             _, serial, member = heapq.heappop(self._heap)
             next_at = self._visit_one(member, now)
@@ -179,6 +191,16 @@ class DeadlineLoop(Generic[T]):
             self._note_crash(crash)
             return now + RESTART_S
 
+    @contextlib.contextmanager
+    def crashes_noted(self) -> Iterator[None]:
+        """One member's mistake inside is counted and logged, and stops nobody else."""
+        try:
+            yield
+        except Exception as crash:  # noqa: BLE001 - logged below; the next member has its turn
+            self._note_crash(crash)
+
     def _note_crash(self, crash: Exception) -> None:
         self._crashes += 1
-        self._record(PartCrashed(part=self._part, error=type(crash).__name__))
+        # Where the log itself is what fails there is only the count, and members still depend on the loop.
+        with contextlib.suppress(Exception):
+            self._record(PartCrashed(part=self._part, error=type(crash).__name__))

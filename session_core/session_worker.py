@@ -60,8 +60,10 @@ class SessionWorker:
     def _tell_all(self, gap: Gap) -> None:
         self._record(GapObserved(gap=gap.kind, seconds=gap.seconds))
         for session in self._loop.members():
-            session.observe_gap(gap)
+            # Told or not, it is looked at anew.
             self._loop.schedule(session, self._clock.boot())
+            with self._loop.crashes_noted():
+                session.observe_gap(gap)
 
 
 def _maintain(session: Maintained, now: float) -> float | None:
