@@ -3,7 +3,7 @@
 import streamlit as st
 from parts import frame
 
-st.set_page_config(page_title="Session Lab", page_icon=":material/vital_signs:", layout="wide")
+st.set_page_config(page_title="Session Lab", page_icon="pages/parts/icon.svg", layout="wide")
 
 overview = st.Page("observe/overview.py", title="Overview", icon=":material/monitoring:", default=True)
 health = st.Page("operate/session_health.py", title="Session health", icon=":material/ecg_heart:", url_path="health")

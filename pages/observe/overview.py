@@ -22,22 +22,24 @@ if not measures["sessions"][0]:
     auth_context.sign_in_link("Sign in and start a session")
     st.stop()
 
-with st.container(horizontal=True):
+with st.grid(6, min_column_width=125):
     for name, label in wording.HEADLINES.items():
         change = wording.change(measures, name)
-        st.metric(label, wording.total(measures, name), change, delta_color="off", border=True, width=150)
+        st.metric(label, wording.total(measures, name), change, delta_color="off", border=True, height="stretch")
 
 left, right = st.columns([3, 2])
 states, bands = answers["sessions_by_state"], answers["sessions_by_band"]
 with left:
     alt = wording.states_alt(states)
-    evidence.show("Sessions by state", charts.states_over_time(states, span), states, alt=alt, key="states")
+    evidence.show(
+        "Sessions by state", charts.states_over_time(states, span, zone=selection.zone()), states, alt=alt, key="states"
+    )
 with right:
     evidence.show("Health bands now", charts.bands_now(bands), bands, alt=wording.bands_alt(bands), key="bands")
 
 for number, (question, view) in enumerate(charts.COUNTED.items()):
     with left if number % 2 == 0 else right:
         counts = answers[question]
-        figure = charts.counts_over_time(counts, span, by=view.by, of=view.of, colours=view.colours)
-        alt = wording.counts_alt(counts, by=view.by, of=view.of)
+        figure = charts.counts_over_time(counts, span, view, zone=selection.zone())
+        alt = wording.counts_alt(counts, view.title, by=view.by, of=view.of)
         evidence.show(view.title, figure, counts, alt=alt, key=question)

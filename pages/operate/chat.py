@@ -11,8 +11,9 @@ auth = require_user("Sign in to chat with ATOM, the demo API.")
 talk, side = st.columns([4, 1], gap="large")
 with side:
     conversation.underneath(auth)
+said = st.chat_input("Write to ATOM", key="message", submit_mode="disable", max_chars=4000)
 with talk:
     conversation.history()
-    said = conversation.unsent() or st.chat_input("Write to ATOM", key="message", submit_mode="disable", max_chars=4000)
+    said = said or conversation.unsent()
     if said:
         conversation.turn(auth, said)

@@ -5,7 +5,8 @@ import streamlit as st
 
 from session_core.dashboard import wording
 from session_core.errors import SessionCoreError
-from session_core.web.auth_context import OVER, AuthContext, sign_in_link
+from session_core.web.auth_context import AuthContext, sign_in_link
+from session_core.web.running import OVER
 
 TALK, UNSENT, AGAIN = "talk", "unsent", "again"
 MESSAGES_MAX = 200

@@ -37,10 +37,9 @@ def store_badge() -> None:
 def signed_in() -> None:
     auth = auth_context.use_auth()
     if auth.user is None:
-        auth_context.sign_in_link()
+        st.caption(":material/person_off: Nobody is signed in here.")
         return
-    st.markdown(f":material/person: **{auth.user.shown}**")
-    st.caption(auth.user.email or auth.user.sub)
+    st.text(f"{auth.user.shown}\n{auth.user.email}")
     if st.button("Sign out", icon=":material/logout:", key="sign_out", type="tertiary"):
         auth.sign_out()
         st.rerun()

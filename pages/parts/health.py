@@ -3,10 +3,11 @@
 import httpx
 import streamlit as st
 
-from session_core.dashboard import charts, loaders, theme, wording
+from session_core.dashboard import charts, loaders, selection, wording
 from session_core.errors import EventStoreError, SessionCoreError
-from session_core.web.auth_context import OVER, AuthContext, sign_in_link
+from session_core.web.auth_context import AuthContext, sign_in_link
 from session_core.web.faults import OFFERS
+from session_core.web.running import OVER
 
 SAID = "said"
 
@@ -16,29 +17,20 @@ def answer(auth: AuthContext) -> None:
     """The score with its band in colour and word, the state, and the path that led there."""
     status = auth.picture().status
     score, state = status.health, status.state
-    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="large", key="answer"):
-        colour = theme.BAND_COLOURS[score.band]
-        st.html(
-            f'<div style="line-height:1;color:{colour};font-size:3.6rem;font-weight:700" aria-label="Health '
-            f'{int(score.score)} of 100">{int(score.score)}<span style="font-size:1.2rem;font-weight:600"> '
-            f"{score.band.capitalize()}</span></div>",
-            width="content",
-        )
-        with st.container(gap="xsmall", width="stretch"):
-            st.markdown(f"#### {wording.health_sentence(score)}")
-            st.html(wording.path_html(status.path, state))
-            st.caption(wording.state_sentence(state))
-    if state in OVER:
-        sign_in_link("Sign in again")
+    with st.container(gap="xsmall", key="answer"):
+        st.html(wording.score_html(score))
+        st.markdown(f"**{wording.health_sentence(score)}**")
+        st.html(wording.path_html(status.path, state))
+        st.caption(wording.state_sentence(state) + wording.end_sentence(status.ended))
+        if state in OVER:
+            sign_in_link("Sign in again")
 
 
 @st.fragment(run_every=2)
 def parts(auth: AuthContext) -> None:
     score = auth.picture().status.health
-    with st.container(border=True):
-        st.subheader("What the score is made of", anchor=False)
-        alt = wording.parts_alt(score)
-        st.plotly_chart(charts.health_parts(score), key="health_parts", alt=alt, config=charts.NO_TOOLS)
+    alt = wording.parts_alt(score)
+    st.plotly_chart(charts.health_parts(score), key="health_parts", alt=alt, config=charts.NO_TOOLS)
 
 
 @st.fragment(run_every=1)
@@ -102,21 +94,12 @@ def log(auth: AuthContext) -> None:
     with st.container(border=True, key="log"):
         st.subheader("What the session did about it", anchor=False)
         try:
-            lines = loaders.session_log(auth.session_id)
+            lines = loaders.session_log(auth.session_id, zone=selection.zone())
         except EventStoreError as error:
             st.caption(f"The log cannot be shown. {error}")
             return
-        st.dataframe(
-            lines,
-            key="session_log",
-            hide_index=True,
-            height=260,
-            alt="Events of this session, newest first.",
-            column_config={
-                "Time": st.column_config.DatetimeColumn(format="HH:mm:ss.SSS", width="small"),
-                "What happened": st.column_config.TextColumn(width="large"),
-            },
-        )
+        with st.container(height=270, border=False):
+            st.table(lines, border="horizontal", hide_header=True, alt="Events of this session, newest first.")
 
 
 @st.fragment(run_every=5)

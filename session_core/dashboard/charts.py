@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -15,7 +17,8 @@ from session_core.session_health import HealthScore, band
 from session_core.store import TimeRange
 from session_core.vocabulary import Band, State
 
-TALL_PX, LOW_PX = 260, 190
+TALL_PX, LOW_PX = 250, 190
+FEW = 5
 NO_TOOLS = {"displayModeBar": False, "responsive": True}
 
 
@@ -29,27 +32,27 @@ class CountedView(NamedTuple):
 
 
 COUNTED: Mapping[str, CountedView] = {
-    "refreshes": CountedView("Refreshes", "outcome", "refreshes", {"ok": theme.WELL, "rejected": theme.FAILURE}),
-    "retries": CountedView("Retries", "call", "retries", {"token": theme.ACCENT, "api_read": theme.NEUTRAL}),
-    "errors": CountedView("API errors", "error", "errors", {"auth": theme.FAILURE, "throttled": theme.ACCENT}),
-    "fallbacks": CountedView(
-        "Fallback steps",
-        "outcome",
-        "tries",
-        {"ok": theme.WELL, "skipped": theme.NEUTRAL, "unavailable": theme.NEUTRAL, "failed": theme.FAILURE},
+    "refreshes": CountedView("Refreshes", "outcome", "refreshes", theme.OUTCOME_COLOURS),
+    "retries": CountedView(
+        "Retries", "call", "retries", {"token": theme.ACCENT, "api_read": "#8e5bd0", "api_write": theme.TROUBLE}
     ),
+    "errors": CountedView(
+        "API errors", "error", "errors", {"auth": theme.FAILURE, "throttled": theme.ACCENT, "network": theme.NEUTRAL}
+    ),
+    "fallbacks": CountedView("Fallback steps", "outcome", "tries", theme.STEP_COLOURS),
 }
 
 
-def states_over_time(sessions: pd.DataFrame, span: TimeRange) -> go.Figure:
-    """Sessions by state, stacked, each bucket of the range drawn."""
+def states_over_time(sessions: pd.DataFrame, span: TimeRange, *, zone: str = "UTC") -> go.Figure:
+    """Sessions by state, stacked, each bucket of the range drawn; `zone` is the reader's."""
     wide = sessions.pivot_table(index="bucket", columns="state", values="sessions", fill_value=0)
     wide = wide.reindex(_buckets(span), fill_value=0)
-    figure = _figure(TALL_PX, "Sessions", span)
+    wide.loc[_moment(span.end_s)] = wide.iloc[-1]
+    figure = _figure(TALL_PX, "Sessions", span, zone=zone, most=float(wide.sum(axis=1).max()))
     for state in (state for state in State if state in wide.columns):
         hatch = theme.STATE_HATCHES.get(state, "")
         figure.add_scatter(
-            x=wide.index,
+            x=_local(wide.index, zone),
             y=wide[state],
             name=state.replace("_", " ").capitalize(),
             stackgroup="sessions",
@@ -84,20 +87,22 @@ def bands_now(sessions: pd.DataFrame) -> go.Figure:
     )
 
 
-def counts_over_time(
-    counts: pd.DataFrame, span: TimeRange, *, by: str, of: str, colours: Mapping[str, str]
-) -> go.Figure:
-    """How often, in columns stacked by a word; `colours` says which words are good and which are not."""
-    figure = _figure(LOW_PX, of.capitalize(), span)
-    wide = counts.pivot_table(index="bucket", columns=by, values=of, aggfunc="sum", fill_value=0)
-    for word in sorted(wide.columns, key=lambda word: (word not in colours, word)):
+def counts_over_time(counts: pd.DataFrame, span: TimeRange, view: CountedView, *, zone: str = "UTC") -> go.Figure:
+    """How often, in columns stacked by a word."""
+    wide = counts.pivot_table(index="bucket", columns=view.by, values=view.of, aggfunc="sum", fill_value=0)
+    most = float(wide.sum(axis=1).max()) if len(wide) else 0.0
+    figure = _figure(LOW_PX, view.of.capitalize(), span, zone=zone, most=most)
+    for word in sorted(wide.columns, key=lambda word: (word not in view.colours, word)):
         figure.add_bar(
-            x=wide.index,
+            x=_local(wide.index, zone),
             y=wide[word],
             name=str(word).replace("_", " ").capitalize(),
             width=span.bucket_width_s * 850,
             offset=0,
-            marker={"color": colours.get(word, theme.TROUBLE), "line": {"width": 0.5, "color": "rgba(255,255,255,.6)"}},
+            marker={
+                "color": view.colours.get(word, theme.TROUBLE),
+                "line": {"width": 0.5, "color": "rgba(255,255,255,.6)"},
+            },
             hovertemplate="%{y:,}",
         )
     return figure.update_layout(barmode="stack")
@@ -107,7 +112,7 @@ def health_parts(score: HealthScore) -> go.Figure:
     """Each part as a bar from 0 to 100 in its band's colour, the lowest last and named."""
     parts = sorted(score.parts._asdict().items(), key=lambda part: -part[1])
     names = [part_name(name) for name, _ in parts]
-    figure = _figure(TALL_PX, "", None)
+    figure = _figure(LOW_PX, "", None)
     figure.add_bar(
         x=[max(value, 0.6) for _, value in parts],
         y=names,
@@ -121,9 +126,10 @@ def health_parts(score: HealthScore) -> go.Figure:
     return figure.update_layout(
         hovermode="closest",
         showlegend=False,
-        xaxis={"range": [0, 112], "tickvals": [0, 20, 40, 60, 80, 100], "showgrid": True},
-        yaxis={"categoryorder": "array", "categoryarray": names[::-1], "showgrid": False},
+        xaxis={"range": [0, 112], "tickvals": [0, 20, 40, 60, 80, 100], "showgrid": True, "tickfont": {"size": 10}},
+        yaxis={"categoryorder": "array", "categoryarray": names[::-1], "showgrid": False, "tickfont": {"size": 11}},
         bargap=0.35,
+        margin={"t": 0, "b": 0, "l": 0, "r": 0},
     )
 
 
@@ -134,7 +140,7 @@ def token_life(*, life_s: float, left_s: float, refresh_left_s: float) -> go.Fig
     refresh_at = min(max(gone_s + refresh_left_s, 0.0), life_s)
     unit_s, unit = (60.0, "min") if life_s >= 600 else (1.0, "s")
     late = refresh_left_s <= 0
-    figure = _figure(96, "", None)
+    figure = _figure(110, "", None)
     figure.add_bar(x=[gone_s / unit_s], y=[""], orientation="h", marker={"color": theme.NEUTRAL}, opacity=0.22)
     figure.add_bar(
         x=[left_s / unit_s], y=[""], orientation="h", marker={"color": theme.TROUBLE if late else theme.ACCENT}
@@ -150,17 +156,25 @@ def token_life(*, life_s: float, left_s: float, refresh_left_s: float) -> go.Fig
         xaxis={"range": [0, life_s / unit_s], "title": {"text": ""}, "ticksuffix": f" {unit}", "nticks": 6},
         yaxis={"visible": False},
         bargap=0.3,
-        margin={"t": 22},
+        margin={"t": 22, "b": 24},
     )
 
 
-def _figure(height_px: int, unit: str, span: TimeRange | None) -> go.Figure:
+def _figure(
+    height_px: int, unit: str, span: TimeRange | None, *, zone: str = "UTC", most: float = math.inf
+) -> go.Figure:
+    """An empty figure; `most` is the highest value, for counts of a few have no ticks between whole numbers."""
     figure = go.Figure(layout={"template": theme.TEMPLATE, "height": height_px})
     if unit:
-        figure.update_yaxes(title={"text": unit}, tickformat="~s")
+        figure.update_yaxes(title={"text": unit}, tickformat="~s", dtick=1 if most <= FEW else None)
     if span is not None:
-        figure.update_xaxes(type="date", range=[_moment(span.start_s), _moment(span.end_s)])
+        start, end = (_moment(at_s).astimezone(ZoneInfo(zone)) for at_s in (span.start_s, span.end_s))
+        figure.update_xaxes(type="date", range=[start, end], hoverformat="%d %b %H:%M:%S")
     return figure
+
+
+def _local(moments: pd.Index, zone: str) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(moments).tz_convert(zone)
 
 
 def _buckets(span: TimeRange) -> pd.DatetimeIndex:

@@ -18,7 +18,7 @@ from session_core.store.late_store import LateStore
 
 ROUND_S = 10
 ANSWERS_MAX = 128
-LOG_LINES_MAX = 60
+LOG_LINES_MAX = 40
 # A log of what a session does says nothing new by these.
 QUIET_KINDS = frozenset({"UserActed", "ClockSkewEstimated"})
 
@@ -64,13 +64,12 @@ def newest_event_age_s() -> float | None:
     return None if newest is None else max(0.0, _clock.wall() - newest.timestamp())
 
 
-def session_log(session_id: str) -> pd.DataFrame:
-    """The latest lines of one session, newest first: Time (of the day, UTC) and What happened."""
+def session_log(session_id: str, *, zone: str) -> pd.DataFrame:
+    """The latest lines of one session, newest first: what happened, by the time of day in `zone`."""
     log = queries.session_log(_opened(), session_id)
     log = log[~log["kind"].isin(QUIET_KINDS)].head(LOG_LINES_MAX)
-    return pd.DataFrame(
-        {"Time": log["happened_at"], "What happened": [describe_fact(fact_of(fact)) for fact in log["fact"]]}
-    )
+    times = log["happened_at"].dt.tz_convert(zone).dt.strftime("%H:%M:%S")
+    return pd.DataFrame({"What happened": [describe_fact(fact_of(fact)) for fact in log["fact"]]}, index=times.tolist())
 
 
 def _opened() -> EventStore:

@@ -44,5 +44,10 @@ def range_name() -> str:
     return str(st.session_state.get(RANGE_KEY) or RANGE_DEFAULT)
 
 
+def zone() -> str:
+    """The reader's time zone."""
+    return st.context.timezone or "UTC"
+
+
 def filters() -> Filters:
     return Filters(source=SOURCES[st.session_state.get(SOURCE_KEY) or SOURCE_DEFAULT])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
-from session_core.vocabulary import Band, State
+from session_core.vocabulary import Band, Outcome, State, StepOutcome
 
 BACKGROUND_LIGHT = "#ffffff"
 BACKGROUND_DARK = "#10151c"
@@ -33,20 +33,27 @@ STATE_COLOURS: Mapping[State, str] = {
 }
 # Of two states in one colour the second is hatched, so that a shape tells them apart as well as a word.
 STATE_HATCHES: Mapping[State, str] = {State.RESUMING: "/", State.SUSPENDED: "/", State.EXPIRED: "/"}
-# Streamlit's Markdown knows these by name: a badge beside the word.
-BAND_BADGES: Mapping[Band, str] = {
-    Band.EXCELLENT: "green",
-    Band.GOOD: "blue",
-    Band.FAIR: "yellow",
-    Band.POOR: "orange",
-    Band.CRITICAL: "red",
-}
 WELL = "#1e8e4e"
 TROUBLE = "#d2691e"
 FAILURE = "#d13438"
 NEUTRAL = "#7d8794"
 ACCENT = "#2f74d0"
-PALE_OPACITY = 0.25
+OUTCOME_COLOURS: Mapping[str, str] = {
+    Outcome.OK: WELL,
+    Outcome.TRANSIENT: TROUBLE,
+    Outcome.THROTTLED: ACCENT,
+    Outcome.AMBIGUOUS: "#8e5bd0",
+    Outcome.OFFLINE: NEUTRAL,
+    Outcome.CONFIG: "#9a6a43",
+    Outcome.REJECTED: FAILURE,
+}
+STEP_COLOURS: Mapping[str, str] = {
+    StepOutcome.OK: WELL,
+    StepOutcome.LATER: TROUBLE,
+    StepOutcome.FAILED: FAILURE,
+    StepOutcome.SKIPPED: NEUTRAL,
+    StepOutcome.UNAVAILABLE: "#9a6a43",
+}
 
 TEMPLATE = go.layout.Template(
     layout=go.Layout(

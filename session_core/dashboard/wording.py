@@ -9,7 +9,7 @@ import httpx
 import pandas as pd
 
 from session_core.cache_manager import CacheStatistics
-from session_core.dashboard.theme import STATE_COLOURS
+from session_core.dashboard.theme import BAND_COLOURS, STATE_COLOURS
 from session_core.errors import (
     LoginRequiredError,
     SessionCoreError,
@@ -20,9 +20,9 @@ from session_core.errors import (
 from session_core.service import ServiceStatistics
 from session_core.session import SessionStatus
 from session_core.session_health import HealthScore
-from session_core.store.descriptions import for_how_long
+from session_core.store.descriptions import END_REASONS, for_how_long
 from session_core.token_manager import RefreshResult
-from session_core.vocabulary import Outcome, State
+from session_core.vocabulary import EndReason, Outcome, State
 
 Measures = Mapping[str, tuple[float, float]]
 NOISE_PERCENT = 0.05
@@ -33,7 +33,6 @@ HEADLINES: Mapping[str, str] = {
     "refreshes_failed": "Failed refreshes",
     "retries": "Retries",
     "fallbacks": "Fallbacks",
-    "sign_outs": "Sessions ended",
     "visible_errors": "Visible errors",
 }
 _PARTS: Mapping[str, str] = {
@@ -84,6 +83,10 @@ def part_name(part: str) -> str:
 
 def state_sentence(state: State) -> str:
     return _STATES[state]
+
+
+def end_sentence(reason: EndReason | None) -> str:
+    return "" if reason is None else f" It ended because {END_REASONS[reason]}."
 
 
 def health_sentence(score: HealthScore) -> str:
@@ -162,11 +165,12 @@ def bands_alt(sessions: pd.DataFrame) -> str:
     return f"Running sessions by health band: {listed}." if listed else "No running session has been checked yet."
 
 
-def counts_alt(counts: pd.DataFrame, *, by: str, of: str) -> str:
+def counts_alt(counts: pd.DataFrame, title: str, *, by: str, of: str) -> str:
     if counts.empty:
-        return f"No {of}."
+        words = title if title.isupper() or title[1].isupper() else title.lower()
+        return f"No {words} in this time range."
     sums = counts.groupby(by)[of].sum()
-    return f"{of.capitalize()} over time: " + ", ".join(f"{count} {word}" for word, count in sums.items()) + "."
+    return f"{title} over time: " + ", ".join(f"{count} {word}" for word, count in sums.items()) + "."
 
 
 def refresh_outcome(result: RefreshResult | None) -> str:
@@ -217,6 +221,16 @@ def calm(error: Exception) -> str:
             return f"The API answered with status {response.status_code}. Your message is kept; send it again shortly."
         case _:
             return "The connection was lost. Your message is kept; send it again."
+
+
+def score_html(score: HealthScore) -> str:
+    """The figure and its band: a colour and a word."""
+    figure = int(score.score)
+    return (
+        f'<div style="line-height:1.1;color:{BAND_COLOURS[score.band]};font-size:3.4rem;font-weight:700" '
+        f'aria-label="Health {figure} of 100">{figure}'
+        f'<span style="font-size:1.2rem;font-weight:600"> {score.band.capitalize()}</span></div>'
+    )
 
 
 def path_html(path: tuple[State, ...], state: State) -> str:

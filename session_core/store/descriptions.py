@@ -10,7 +10,7 @@ import msgspec
 from session_core import events as e
 from session_core.vocabulary import EndReason, FallbackStep, GapKind, Limit, Served, StepOutcome
 
-_ENDS: Mapping[EndReason, str] = {
+END_REASONS: Mapping[EndReason, str] = {
     EndReason.SIGNED_OUT: "the user signed out",
     EndReason.SIGNED_OUT_ELSEWHERE: "the user signed out elsewhere",
     EndReason.REFRESH_REJECTED: "the provider refused the refresh token",
@@ -98,13 +98,13 @@ def _of_session(fact: _Session) -> str:
             how = "was taken up again" if fact.resumed else "started"
             return f"The session {how}; its access token lasts {for_how_long(fact.life_s)}."
         case e.SessionEnded():
-            return f"The session ended: {_ENDS[fact.reason]}."
+            return f"The session ended: {END_REASONS[fact.reason]}."
         case e.StateChanged():
             return f"The session went from {fact.state_from} to {fact.state_to} ({fact.signal})."
         case e.StuckFound():
             return f"The session was stuck in {fact.state} for {for_how_long(fact.stuck_s)} too long and was moved on."
         case e.LoginRequested():
-            return f"The user was asked to sign in: {_ENDS[fact.reason]}."
+            return f"The user was asked to sign in: {END_REASONS[fact.reason]}."
         case e.UserActed():
             return f"The user was active ({fact.action})."
         case e.LimitWarned():

@@ -210,6 +210,7 @@ WITH facts AS (
         CASE WHEN happened_at >= make_timestamptz($start) THEN 'value' ELSE 'previous' END AS period,
         kind = 'RequestServed' AND error IS NOT NULL AND served IN ('network', 'nothing') AS visible
     FROM chosen($before, $end, $filters)
+    WHERE user_id <> ''
 ), counted AS (
     SELECT period,
         count(DISTINCT session_id) AS sessions,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import TimeoutError as StillRunningError
@@ -21,13 +22,13 @@ from session_core.service import ServiceStatistics
 from session_core.session import Session, SessionStatus
 from session_core.session_health import HealthScore
 from session_core.token_manager import RefreshResult
-from session_core.vocabulary import EndReason, State
+from session_core.vocabulary import EndReason
 from session_core.web.faults import FaultOffer
 from session_core.web.running import Lab, current
 from session_core.web.sign_in import User
 
 T = TypeVar("T")
-OVER = frozenset({State.SIGNED_OUT, State.EXPIRED, State.LOCKED})
+log = logging.getLogger("session_lab")
 PIECE_S_MAX = 60.0
 # White text on it has a contrast of 6.7, in both themes.
 _LINK_STYLE = (
@@ -222,11 +223,12 @@ def explain_error(error: Exception) -> bool:
     """A page that failed says one sentence; the traceback goes to the console only."""
     if isinstance(error, SessionCoreError):
         st.error(str(error), icon=":material/error:")
-        return True
-    st.error(
-        "This page ran into a problem. Reload it; if it stays, look at the app's console.", icon=":material/error:"
-    )
-    return False
+    else:
+        st.error(
+            "This page ran into a problem. Reload it; if it stays, see the app's console.", icon=":material/error:"
+        )
+        log.error("A page failed.", exc_info=error)
+    return True
 
 
 def _this_page() -> str:

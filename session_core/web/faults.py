@@ -64,8 +64,8 @@ OFFERS: Mapping[str, FaultOffer] = {
         provoke=Provocation.CALL,
     ),
     "revoke_refresh": FaultOffer(
-        label="Revoke my sign-in",
-        expect="The refresh token is refused for good. This ends the session, with its reason, and asks for a sign-in.",
+        label="Revoke refresh tokens",
+        expect="The refresh is refused for good. The session serves its token to the end, then asks for a sign-in.",
         fault=Fault(kind=FaultKind.REVOKE_REFRESH_TOKENS),
     ),
 }

@@ -12,16 +12,19 @@ import msgspec
 from session_core.clock import Clock, SystemClock
 from session_core.config import SessionConfig
 from session_core.errors import EventStoreError, SessionCoreError
-from session_core.events import Emit, FaultOrdered, Journal, Origin
+from session_core.events import AnyFact, Emit, FaultOrdered, Journal, Origin, SessionEnded
 from session_core.provider import EmbeddedProvider
 from session_core.provider.asgi import ProviderFace
 from session_core.service import SessionService, drop_event
 from session_core.session import Session
 from session_core.store import Recorder
 from session_core.store.late_store import LateStore
+from session_core.vocabulary import EndReason, State
 from session_core.web.faults import FaultOffer, Provocation
 from session_core.web.settings import LabSettings, provider_config, session_config
 from session_core.web.sign_in import CookieNames, PendingLogins, Seats, cookie_names
+
+OVER = frozenset({State.SIGNED_OUT, State.EXPIRED, State.LOCKED})
 
 
 class Lab(msgspec.Struct, kw_only=True):
@@ -51,7 +54,7 @@ class Lab(msgspec.Struct, kw_only=True):
         """Have the embedded provider misbehave, and say so in this session's log."""
         if self.provider is not None:
             self.provider.faults.order(offer.fault, self.clock.wall())
-            self._say(offer, session)
+            self._note(session, FaultOrdered(endpoint=offer.fault.endpoint, fault=offer.label))
 
     async def provoke(self, provocation: Provocation, session: Session) -> None:
         """Let the session meet the fault now; what comes of it is in its log."""
@@ -64,15 +67,20 @@ class Lab(msgspec.Struct, kw_only=True):
         self.seats.leave(session_id)
         await self.service.sign_out(session_id)
 
-    def _say(self, offer: FaultOffer, session: Session) -> None:
+    def note_stop(self) -> None:
+        """Sessions live in this process: say of each that it stops with it, or it would look alive for a day."""
+        for session in self.service.sessions():
+            if session.state not in OVER:
+                self._note(session, SessionEnded(reason=EndReason.STOPPED))
+
+    def _note(self, session: Session, fact: AnyFact) -> None:
         origin = Origin(
             stream_id=secrets.token_hex(12),
             session_id=session.session_id,
             user_id=session.user_id,
             policy=self.config.policy.name,
         )
-        journal = Journal(clock=self.clock, emit=self.emit, origin=origin)
-        journal.record(FaultOrdered(endpoint=offer.fault.endpoint, fault=offer.label))
+        Journal(clock=self.clock, emit=self.emit, origin=origin).record(fact)
 
 
 _lab: Lab | None = None
@@ -118,6 +126,7 @@ async def run_lab(settings: LabSettings, environment: Mapping[str, str], *, port
             try:
                 yield _lab
             finally:
+                _lab.note_stop()
                 _lab = None
     finally:
         await asyncio.to_thread(recorder.stop)
