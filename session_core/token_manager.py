@@ -14,7 +14,7 @@ from session_core.errors import LoginRequest, LoginRequiredError, SessionEndedEr
 from session_core.events import PartCrashed, Record, RefreshDiscarded, RefreshFailed, TokenRefreshed, TokenRevoked
 from session_core.fallback_auth_manager import FallbackAuthManager, LoginNeeded, Postponed, Recovered
 from session_core.oauth_client import OAuthClient
-from session_core.refresh_plan import ProviderProfile, blocked, pause_s, probe_pause_s
+from session_core.refresh_plan import PROBE_S, ProviderProfile, blocked, pause_s, probe_pause_s
 from session_core.retry_manager import BreakerPolicy, Call, CircuitBreaker, RetryManager
 from session_core.token_answers import TokenGrant, TokenRefusal
 from session_core.tokens import Action, RefreshPolicy, TokenSet, decide, moved
@@ -260,13 +260,15 @@ class TokenManager:
         return tokens.access_token
 
     def resume(self, now: float) -> None:
-        """The device woke: what was planned before the sleep is stale, and the network may not be there yet."""
+        """The device woke, and the network may not be there yet. A provider's wish to be left alone still stands."""
         tokens = self.tokens
         if tokens is None:
             return
         self._probe_first = True
-        if self._breaker.state is BreakerState.CLOSED:
-            self.retry_at = now
+        if self._offline_since is not None:
+            # However long ago the network was lost, waking is when it comes back.
+            self._offline_since = now
+            self.retry_at = min(self.retry_at, now + PROBE_S[1])
         if not tokens.expired(now):
             if now >= tokens.refresh_due_at:
                 self.retry_at = max(self.retry_at, now + self._policy.spread_s(tokens, now=now, rng=self._rng))
@@ -362,7 +364,9 @@ class TokenManager:
         self._on_change()
 
     async def _run(self, reason: RefreshReason) -> RefreshResult:
-        tokens = self.require()
+        tokens = self.tokens
+        if tokens is None:
+            return await self._discard(None)
         why = self._blocked(tokens, self._clock.boot())
         if why is not None:
             return await self._recover(why)
@@ -439,7 +443,8 @@ class TokenManager:
         self._signal(signal)
         if not durable:
             self._signal(Signal.PERSIST_FAILED)
-        if not moved(old, new):
+        slept = now - sent_at > self._policy.request_timeout_s
+        if not moved(old, new) and not slept:
             self.retry_at = now + self._policy.unmoved_pause_s
         return RefreshResult(outcome=Outcome.OK, retry_at=self.retry_at)
 
