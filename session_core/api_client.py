@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -16,7 +16,7 @@ from session_core.cache_rules import ERROR_STATUSES, Freshness, RouteTtl, admit,
 from session_core.clock import Clock
 from session_core.errors import ForeignOriginError, SessionCoreError, TokenUnavailableError
 from session_core.events import Record, RequestServed
-from session_core.http_answers import read_retry_after
+from session_core.http_answers import read_date, read_retry_after
 from session_core.retry_manager import Call, RetryManager, call_kind, classify_status
 from session_core.token_manager import TokenManager
 from session_core.vocabulary import ErrorClass, Outcome, Served
@@ -76,16 +76,22 @@ class SessionAuth(httpx.Auth):
         self._admit(request)
         token = self._tokens.peek()
         if token is None:
-            asked_at = self._clock.boot()
-            token = await self._tokens.get()
-            request.extensions[WAITED_S] = self._clock.boot() - asked_at
+            token = await self._timed(request, self._tokens.get())
         request.headers["Authorization"] = "Bearer " + token
         response = yield request
         if response.status_code == 401 and _repeatable(request):
-            fresh = await self._tokens.replace(token)
+            fresh = await self._timed(request, self._tokens.replace(token))
             if fresh is not None:
                 request.headers["Authorization"] = "Bearer " + fresh
                 yield request
+
+    async def _timed(self, request: httpx.Request, answer: Awaitable[T]) -> T:
+        """What we make a call wait is logged with it, also where it waits in vain."""
+        asked_at = self._clock.boot()
+        try:
+            return await answer
+        finally:
+            request.extensions[WAITED_S] = request.extensions.get(WAITED_S, 0.0) + self._clock.boot() - asked_at
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         self._admit(request)
@@ -148,6 +154,7 @@ class _Call(msgspec.Struct):
     started_at: float
     attempts: int = 0
     slept_s: float = 0.0
+    trouble: ErrorClass | None = None
 
 
 class SharedTransport(httpx.AsyncBaseTransport):
@@ -179,9 +186,11 @@ class ApiClient(httpx.AsyncClient):
         retry: RetryManager,
         clock: Clock,
         record: Record,
+        on_kept: Callable[[], object],
         **options: Any,
     ) -> None:
         super().__init__(auth=session_auth, **options)
+        self._on_kept = on_kept
         self._gate = gate
         self._cache = cache
         self._user_id = user_id
@@ -200,10 +209,12 @@ class ApiClient(httpx.AsyncClient):
         if auth is not httpx.USE_CLIENT_DEFAULT:
             # Somebody else's answer: neither ours to keep nor to retry.
             return await super().send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
+        if self.is_closed:
+            self._gate()
         path, cache = request.url.path, self._cache
         call = _Call(request, path[:_ROUTE_CHARS_MAX], self._clock.boot())
         if stream or request.method != "GET":
-            response = await self._ask(call, stream, follow_redirects)
+            response = await self._ask_and_note(call, stream, follow_redirects)
             if request.method not in SAFE_METHODS and response.status_code < 400:
                 cache.invalidate(self._user_id, str(request.url))
             return response
@@ -211,7 +222,7 @@ class ApiClient(httpx.AsyncClient):
         if route is not None or len(cache):
             return await self._ask_cache(call, route, follow_redirects)
         generation = cache.generation
-        response = await self._ask(call, False, follow_redirects)
+        response = await self._ask_and_note(call, False, follow_redirects)
         if "cache-control" in response.headers:
             self._keep(request, response, route, generation=generation, sent_at=call.started_at)
         return response
@@ -230,16 +241,28 @@ class ApiClient(httpx.AsyncClient):
         generation, asked = cache.generation, call.started_at
         try:
             response = await self._ask(call, False, follow_redirects)
-        except (httpx.TransportError, TokenUnavailableError):
-            hit = cache.lookup(key, route=call.route, error=True) if key is not None else None
+        except (httpx.RequestError, SessionCoreError) as error:
+            bridged = key is not None and isinstance(error, httpx.TransportError | TokenUnavailableError)
+            hit = cache.lookup(key, route=call.route, error=True) if bridged and key is not None else None
             if hit is None:
+                self._note(call, 0, Served.NOTHING)
                 raise
             return self._serve(call, hit)
         if response.status_code in ERROR_STATUSES and key is not None:
             hit = cache.lookup(key, route=call.route, error=True)
             if hit is not None:
                 return self._serve(call, hit)
+        self._note(call, response.status_code, Served.NETWORK)
         self._keep(request, response, route, generation=generation, sent_at=asked)
+        return response
+
+    async def _ask_and_note(self, call: _Call, stream: bool, follow_redirects: Any) -> httpx.Response:  # noqa: FBT001
+        try:
+            response = await self._ask(call, stream, follow_redirects)
+        except (httpx.RequestError, SessionCoreError):
+            self._note(call, 0, Served.NOTHING)
+            raise
+        self._note(call, response.status_code, Served.NETWORK)
         return response
 
     async def _revalidate(self, request: httpx.Request, route: RouteTtl | None, follow_redirects: Any) -> None:
@@ -261,6 +284,9 @@ class ApiClient(httpx.AsyncClient):
         sent_at: float,
     ) -> None:
         cache = self._cache
+        if response.url != request.url:
+            # It was found elsewhere, and where may change at any time.
+            return
         # The token is ours, not the caller's: it must not keep an answer out of the cache.
         asked = {name: value for name, value in request.headers.items() if name != "authorization"}
         url = str(request.url)
@@ -272,32 +298,50 @@ class ApiClient(httpx.AsyncClient):
                 cache.invalidate(self._user_id, url)
             return
         key = cache.key_for(self._user_id, url, asked, admission.vary)
-        cache.store(key, admission.entry(response.content, sent_at=sent_at), generation=generation)
+        if cache.store(key, admission.entry(response.content, sent_at=sent_at), generation=generation):
+            self._on_kept()
 
     async def _ask(self, call: _Call, stream: bool, follow_redirects: Any) -> httpx.Response:  # noqa: FBT001 - hot
         request = call.request
         while True:
             call.attempts += 1
             try:
-                response = await super().send(request, stream=stream, follow_redirects=follow_redirects)
-            except httpx.TransportError as error:
+                response = await super().send(request, stream=stream, follow_redirects=False)
+                if response.next_request is not None:
+                    response = await self._follow(response, stream, follow_redirects)
+            except httpx.RequestError as error:
+                call.trouble = ErrorClass.NETWORK
+                if not isinstance(error, httpx.TransportError):
+                    raise
                 delay_s = self._grant(call, ErrorClass.NETWORK, sent=not isinstance(error, _NOT_SENT))
                 if delay_s is None:
-                    self._note(call, 0, Served.NOTHING, ErrorClass.NETWORK)
                     raise
             except SessionCoreError:
-                self._note(call, 0, Served.NOTHING, ErrorClass.AUTH)
+                call.trouble = ErrorClass.AUTH
                 raise
             else:
                 status = response.status_code
-                trouble = classify_status(status) if status >= 400 else None
+                call.trouble = trouble = classify_status(status) if status >= 400 else None
                 delay_s = None if trouble is None else self._grant(call, trouble, response=response)
                 if delay_s is None:
-                    self._note(call, status, Served.NETWORK, trouble)
                     return response
                 await response.aclose()
             call.slept_s += delay_s
             await asyncio.sleep(delay_s)
+
+    async def _follow(self, response: httpx.Response, stream: bool, follow_redirects: Any) -> httpx.Response:  # noqa: FBT001
+        """Redirect by redirect, each let through like a call of its own, so that no token leaves for another origin."""
+        if not (self.follow_redirects if follow_redirects is httpx.USE_CLIENT_DEFAULT else follow_redirects):
+            return response
+        history = list(response.history)
+        while response.next_request is not None:
+            if len(history) >= self.max_redirects:
+                raise httpx.TooManyRedirects("Exceeded maximum allowed redirects.", request=response.request)
+            await response.aread()
+            history.append(response)
+            response = await super().send(response.next_request, stream=stream, follow_redirects=False)
+            response.history = [*history, *response.history]
+        return response
 
     def _grant(
         self, call: _Call, trouble: ErrorClass, *, sent: bool = True, response: httpx.Response | None = None
@@ -308,12 +352,14 @@ class ApiClient(httpx.AsyncClient):
         kind = call_kind(call.request.method) if sent else Call.API_READ
         retry_after_s = None
         if response is not None:
-            retry_after_s = read_retry_after(response.headers.get("retry-after"), wall=self._clock.wall())
+            now = read_date(response.headers) or self._clock.wall()
+            retry_after_s = read_retry_after(response.headers.get("retry-after"), wall=now)
         return self._retry.grant(kind, call.attempts, trouble, now=self._clock.boot(), retry_after_s=retry_after_s)
 
     def _serve(self, call: _Call, hit: Hit) -> httpx.Response:
         served = _SERVED[hit.freshness]
-        self._note(call, hit.entry.status, served, None)
+        call.trouble = None
+        self._note(call, hit.entry.status, served)
         headers = [(name, value) for name, value in hit.entry.headers if name not in _DESCRIBE_ENCODED]
         response = httpx.Response(
             hit.entry.status,
@@ -325,8 +371,8 @@ class ApiClient(httpx.AsyncClient):
         response.elapsed = timedelta(0)
         return response
 
-    def _note(self, call: _Call, status: int, served: Served, trouble: ErrorClass | None) -> None:
-        waited_s = call.request.extensions.get(WAITED_S, 0.0) + call.slept_s
+    def _note(self, call: _Call, status: int, served: Served) -> None:
+        waited_s = call.request.extensions.pop(WAITED_S, 0.0) + call.slept_s
         self._record(
             RequestServed(
                 method=call.request.method,
@@ -336,6 +382,6 @@ class ApiClient(httpx.AsyncClient):
                 duration_ms=(self._clock.boot() - call.started_at) * 1000,
                 waited_ms=waited_s * 1000,
                 attempts=call.attempts,
-                error=trouble,
+                error=call.trouble,
             )
         )

@@ -308,6 +308,7 @@ class Session:
                 retry=self._retry,
                 clock=around.clock,
                 record=self._journal.record,
+                on_kept=self._plan_sweep,
                 base_url=around.config.api_url,
                 transport=SharedTransport(around.pool),
                 trust_env=False,
@@ -431,7 +432,7 @@ class Session:
                 self._journal.record(LimitWarned(limit=verdict.limit, left_s=verdict.left_s))
             case Standing.IDLE:
                 self._machine.fire(Signal.IDLE_LIMIT_REACHED)
-            case Standing.ABSOLUTE if self._tokens.tokens is not None:
+            case Standing.ABSOLUTE if self._tokens.tokens is not None:  # Threads that meet it together end it once.
                 self._machine.fire(Signal.ABSOLUTE_LIMIT_REACHED)
                 self._note_end(EndReason.ABSOLUTE_LIMIT)
                 self._spawn(self._tokens.end(EndReason.ABSOLUTE_LIMIT, revoke=True))
@@ -444,11 +445,11 @@ class Session:
             raise SessionCoreError("This session is not looked after any more: its service was closed.")
         if now >= self._limit_at and self._tokens.tokens is not None:
             # The limit holds to the second, whether or not the worker has come by.
-            verdict = self._verdict(now)
-            if is_running_here(self._around.loop):
+            verdict, loop = self._verdict(now), self._around.loop
+            if is_running_here(loop):
                 self._enforce(verdict)
-            else:
-                self._around.loop.call_soon_threadsafe(self._look_again)
+            elif loop.is_running():
+                loop.call_soon_threadsafe(self._enforce, verdict)
             if verdict.standing is Standing.ABSOLUTE:
                 raise SessionEndedError(EndReason.ABSOLUTE_LIMIT)
             raise SessionLockedError
@@ -463,6 +464,10 @@ class Session:
             # In a state that has no deadline of its own, such as DEGRADED.
             self._journal.record(StuckFound(state=self._machine.state, stuck_s=now - stuck_since))
             self._tokens.abandon()
+
+    def _plan_sweep(self) -> None:
+        if len(self._cache) == 1:
+            self._look_again()
 
     def _sweep(self, now: float) -> float | None:
         if not len(self._cache):

@@ -466,6 +466,7 @@ def test_a_sign_out_during_a_refresh_wins(offset_s: float) -> None:
 
     world = live(play, store=store, wrap=watch.wrap, latency_s=0.1)
     assert len(world.facts(SessionEnded)) == 1
+    assert world.facts(PartCrashed) == []
 
 
 def test_a_sign_out_while_a_refusal_is_written_down_does_not_bring_the_chain() -> None:

@@ -14,7 +14,7 @@ import msgspec
 from session_core.config import PROFESSIONAL, SessionConfig, SessionPolicy
 from session_core.events import AnyFact, Event
 from session_core.fallback_auth_manager import UserAgent
-from session_core.provider.config import AccessTokenFormat, ProviderConfig
+from session_core.provider.config import AccessTokenFormat, ProviderConfig, SigningAlg
 from session_core.provider.core import EmbeddedProvider
 from session_core.provider.faults import Fault
 from session_core.provider.memory import MemoryHttpxTransport, MemoryTransport
@@ -164,7 +164,7 @@ def live(
                     access_ttl_s=access_ttl_s,
                     grace_s=grace_s,
                     access_token_format=AccessTokenFormat.OPAQUE,
-                    **(provider or {}),
+                    **{"signing_alg": SigningAlg.ES256, **(provider or {})},
                 ),
                 entropy=random.Random("provider").randbytes,
             ),
