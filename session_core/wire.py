@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
 
 import msgspec
@@ -65,11 +66,12 @@ class HttpxTransport:
     """The live door, over a client of httpx or of httpx2, its continuation with the same API.
 
     Hand in a client that keeps no idle connections: a request on a pooled connection that the server has closed
-    cannot be told from one the server acted on.
+    cannot be told from one the server acted on. It is made to keep no cookies: many users share this door.
     """
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
         # Everything but the method resolution order's tail (BaseClient, object) may be a subclass of the caller's.
         self._library: Any = sys.modules[type(client).__mro__[-3].__module__.partition(".")[0]]
 
@@ -88,7 +90,9 @@ class HttpxTransport:
             return WireFailure(kind=FailureKind.DROPPED, maybe_sent=True)
 
     async def _exchange(self, request: WireRequest) -> WireAnswer:
-        timeout = self._library.Timeout(request.timeout_s, connect=request.timeout_s / 2)
+        # Waiting for a free connection, for TCP and for TLS together end before the whole does: nothing has been sent
+        # then, and a failure must say so.
+        timeout = self._library.Timeout(request.timeout_s, pool=request.timeout_s / 4, connect=request.timeout_s / 3)
         async with self._client.stream(
             request.method,
             request.url,
