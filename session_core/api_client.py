@@ -213,18 +213,22 @@ class ApiClient(httpx.AsyncClient):
             self._gate()
         path, cache = request.url.path, self._cache
         call = _Call(request, path[:_ROUTE_CHARS_MAX], self._clock.boot())
-        if stream or request.method != "GET":
-            response = await self._ask_and_note(call, stream, follow_redirects)
-            if request.method not in SAFE_METHODS and response.status_code < 400:
-                cache.invalidate(self._user_id, str(request.url))
-            return response
-        route = cache.policy.route_for(path)
-        if route is not None or len(cache):
+        reads = not stream and request.method == "GET"
+        route = cache.policy.route_for(path) if reads else None
+        if reads and (route is not None or len(cache)):
             return await self._ask_cache(call, route, follow_redirects)
         generation = cache.generation
-        response = await self._ask_and_note(call, False, follow_redirects)
-        if "cache-control" in response.headers:
-            self._keep(request, response, route, generation=generation, sent_at=call.started_at)
+        try:
+            response = await self._ask(call, stream, follow_redirects)
+        except (httpx.RequestError, SessionCoreError):
+            self._note(call, 0, Served.NOTHING)
+            raise
+        self._note(call, response.status_code, Served.NETWORK)
+        if reads:
+            if "cache-control" in response.headers:
+                self._keep(request, response, route, generation=generation, sent_at=call.started_at)
+        elif request.method not in SAFE_METHODS and response.status_code < 400:
+            cache.invalidate(self._user_id, str(request.url))
         return response
 
     async def _ask_cache(self, call: _Call, route: RouteTtl | None, follow_redirects: Any) -> httpx.Response:
@@ -254,15 +258,6 @@ class ApiClient(httpx.AsyncClient):
                 return self._serve(call, hit)
         self._note(call, response.status_code, Served.NETWORK)
         self._keep(request, response, route, generation=generation, sent_at=asked)
-        return response
-
-    async def _ask_and_note(self, call: _Call, stream: bool, follow_redirects: Any) -> httpx.Response:  # noqa: FBT001
-        try:
-            response = await self._ask(call, stream, follow_redirects)
-        except (httpx.RequestError, SessionCoreError):
-            self._note(call, 0, Served.NOTHING)
-            raise
-        self._note(call, response.status_code, Served.NETWORK)
         return response
 
     async def _revalidate(self, request: httpx.Request, route: RouteTtl | None, follow_redirects: Any) -> None:
