@@ -1,0 +1,164 @@
+"""A lab served on a free port by a thread of its own, and events to fill its store with."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+
+from session_core.clock import SystemClock
+from session_core.dashboard import loaders
+from session_core.events import (
+    AnyFact,
+    Event,
+    FallbackTried,
+    HeartbeatBeat,
+    Origin,
+    RefreshFailed,
+    RequestServed,
+    RetryScheduled,
+    SessionStarted,
+    StateChanged,
+    TokenRefreshed,
+)
+from session_core.store import EventStore
+from session_core.vocabulary import (
+    Band,
+    ErrorClass,
+    FallbackStep,
+    Outcome,
+    RefreshReason,
+    Served,
+    Signal,
+    State,
+    StepOutcome,
+)
+from session_core.web.routes import lab_routes
+from session_core.web.running import Lab, run_lab
+from session_core.web.settings import read_settings
+
+
+class ServedLab:
+    """`lab` belongs to `loop`, which runs in another thread."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.lab: Lab
+        self.loop: asyncio.AbstractEventLoop
+
+    def browser(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, follow_redirects=True, trust_env=False, timeout=20)
+
+    def sign_in(self, browser: httpx.Client, return_to: str = "/") -> httpx.Response:
+        """Through the provider's page, like a person; the answer is that of the last redirect, which nobody serves."""
+        page = browser.get("/auth/sign-in", params={"return_to": return_to})
+        return browser.post(page.url, data={"username": "ada", "password": "demo"})
+
+
+@contextmanager
+def served_lab(db_path: Path, environment: Mapping[str, str] | None = None) -> Iterator[ServedLab]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    served = ServedLab(f"http://127.0.0.1:{port}")
+    settings = read_settings({"SESSION_LAB_DB": str(db_path)})
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with run_lab(settings, environment or {}, port=port) as lab:
+            served.lab, served.loop = lab, asyncio.get_running_loop()
+            loaders.attach(lab.store)
+            up.set()
+            yield
+            loaders.detach()
+
+    up = threading.Event()
+    app = Starlette(routes=lab_routes(), lifespan=lifespan)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
+    thread.start()
+    assert up.wait(20), "the lab came up"
+    try:
+        yield served
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listener.close()
+
+
+def fill(path: Path, *, sessions: int, minutes: int) -> None:
+    """`sessions` that live through the last `minutes`; every fifth has trouble."""
+    store = EventStore(path)
+    store.append([event for number in range(sessions) for event in _story(number, minutes)])
+    store.close()
+
+
+def _story(number: int, minutes: int) -> Iterator[Event]:
+    now = SystemClock().wall() - 60.0 * minutes
+    origin = Origin(stream_id=f"stream-{number}", session_id=f"session-{number}", user_id=f"user-{number}")
+    facts: list[AnyFact] = [
+        SessionStarted(resumed=False, life_s=3600, idle_limit_s=None, absolute_limit_s=None),
+        StateChanged(state_from=State.SIGNED_OUT, state_to=State.ACTIVE, signal=Signal.SIGNED_IN),
+    ]
+    for _ in range(minutes):
+        facts += [_refreshed(), _served(None), HeartbeatBeat(**_BEAT)]
+        if number % 5 == 4:
+            facts += _TROUBLE
+    for place, fact in enumerate(facts):
+        at = now + 60.0 * minutes * place / len(facts)
+        yield Event(place + 1, at, at, at, origin, fact)
+
+
+def _refreshed() -> TokenRefreshed:
+    return TokenRefreshed(
+        reason=RefreshReason.DUE,
+        attempt=1,
+        duration_ms=12,
+        waited_s=0,
+        left_s=300,
+        life_s=3600,
+        rotated=True,
+        moved=True,
+    )
+
+
+def _served(error: ErrorClass | None) -> RequestServed:
+    return RequestServed(
+        method="GET",
+        route="/api/echo",
+        status=200 if error is None else 503,
+        served=Served.NETWORK,
+        duration_ms=20,
+        waited_ms=0,
+        attempts=1,
+        error=error,
+    )
+
+
+_BEAT = {
+    "state": State.ACTIVE,
+    "health": 92.0,
+    "band": Band.EXCELLENT,
+    "lowest": "token_age",
+    "left_s": 900.0,
+}
+_TROUBLE: list[AnyFact] = [
+    RefreshFailed(
+        reason=RefreshReason.DUE,
+        attempt=1,
+        outcome=Outcome.TRANSIENT,
+        status=503,
+        error="temporarily_unavailable",
+        duration_ms=9,
+        left_s=200,
+    ),
+    RetryScheduled(call="token", attempt=1, delay_s=2, cause="transient", told_by_server=False),
+    FallbackTried(step=FallbackStep.REFRESH_TOKEN, outcome=StepOutcome.FAILED, detail="", duration_ms=3),
+    _served(ErrorClass.SERVER),
+]

@@ -1,0 +1,66 @@
+"""Settings are read once, and a wrong one is named with its remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from session_core.errors import ConfigError
+from session_core.web.settings import LabSettings, provider_config, read_settings, session_config
+
+
+def test_defaults_need_no_environment() -> None:
+    """What is not ours in the environment does not matter."""
+    assert read_settings({"PATH": "/bin", "SESSION_CORE_POLICY": "basic"}) == LabSettings()
+
+
+def test_what_is_given_is_used() -> None:
+    """Each variable sets its field."""
+    given = {"SESSION_LAB_DB": "/x/y.duckdb", "SESSION_LAB_ACCESS_TTL_S": "60", "SESSION_LAB_GRACE_S": "0"}
+    assert read_settings(given) == LabSettings(db_path=Path("/x/y.duckdb"), access_ttl_s=60, grace_s=0)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("SESSION_LAB_DBB", "x", "did you mean SESSION_LAB_DB"),
+        ("SESSION_LAB_QQQQQ", "x", "known are"),
+        ("SESSION_LAB_DB", " ", "give the path"),
+        ("SESSION_LAB_ACCESS_TTL_S", "soon", "give a number"),
+        ("SESSION_LAB_ACCESS_TTL_S", "4", "between 5 and"),
+        ("SESSION_LAB_ACCESS_TTL_S", "nan", "finite|number"),
+        ("SESSION_LAB_GRACE_S", "-1", "between 0 and"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_its_remedy(variable: str, value: str, said: str) -> None:
+    """One sentence: which variable, and what is allowed."""
+    with pytest.raises(ConfigError, match=said) as caught:
+        read_settings({variable: value})
+    assert variable in str(caught.value)
+
+
+def test_without_an_issuer_the_embedded_provider_signs_in() -> None:
+    """Its address is the app's own, so that nothing has to be installed."""
+    config, embedded = session_config(LabSettings(grace_s=7), {}, port=8765)
+    provider = provider_config(LabSettings(grace_s=7, access_ttl_s=60), config, port=8765)
+    assert embedded
+    assert config.issuer == provider.issuer == "http://127.0.0.1:8765/idp"
+    assert config.profile.grace_s == provider.grace_s == 7
+    assert provider.access_ttl_s == 60
+
+
+def test_another_issuer_turns_the_embedded_provider_off() -> None:
+    """Nothing of the embedded one, such as leave for plain HTTP, is carried over."""
+    external = {"SESSION_CORE_ISSUER": "https://idp.example", "SESSION_CORE_CLIENT_ID": "lab"}
+    config, embedded = session_config(LabSettings(), external, port=8501)
+    assert not embedded
+    assert config.redirect_uri == "http://127.0.0.1:8501/auth/callback"
+    assert not config.allow_insecure_http
+    assert not config.api_url
+
+
+def test_another_issuer_needs_a_client_of_its_own() -> None:
+    """The demo client is unknown there."""
+    with pytest.raises(ConfigError, match="client_id"):
+        session_config(LabSettings(), {"SESSION_CORE_ISSUER": "https://idp.example"}, port=8501)
