@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -92,7 +94,7 @@ class SessionConfig(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=T
             ("api_url", self.api_url),
             *(("api_origins", o) for o in self.api_origins),
         ):
-            if value and urlsplit(value).scheme not in ("http", "https"):
+            if (value or name == "issuer") and urlsplit(value).scheme not in ("http", "https"):
                 raise ConfigError(f"{name} is {value!r}; give an address that begins with https:// or http://.")
         self.registration()
 
@@ -116,8 +118,9 @@ def load(
 
     `policy` is a preset's name or a table of the settings that differ from `professional`.
     """
-    settings = {**defaults, **(_read_toml(file) if file is not None else {}), **_read_environment(environment)}
-    place = "the environment" if file is None else str(file)
+    said = _read_environment(environment)
+    settings = {**defaults, **(_read_toml(file) if file is not None else {}), **said}
+    place = " or ".join([*([str(file)] if file else []), *(["the environment"] if said or not file else [])])
     if isinstance(settings.get("policy"), str):
         settings["policy"] = preset(str(settings["policy"]))
     try:
@@ -171,21 +174,41 @@ def _nearest(name: str, known: Any) -> str:
 
 
 def _explain(problem: str) -> str:
-    """The decoder's message, with the names that are allowed where an unknown one stands."""
+    """The decoder's message in our words, with the names or words that are allowed there."""
     text, _, path = problem.partition(" - at `$")
     where = path.rstrip("`").strip(".")
-    if "unknown field" not in text:
-        return f"{where or 'the settings'}: {text}."
-    unknown = text.split("`")[1]
-    allowed = _struct_at(where).__struct_fields__
-    return f"{where + '.' if where else ''}{unknown} is not a setting; {_nearest(unknown, allowed)}."
-
-
-def _struct_at(path: str) -> type[msgspec.Struct]:
-    struct: type[msgspec.Struct] = SessionConfig
-    for name in filter(None, path.replace("[...]", "").split(".")):
-        kind: Any = next(field.type for field in msgspec.structs.fields(struct) if field.name == name)
-        struct = next(
-            (t for t in (kind, *get_args(kind)) if isinstance(t, type) and issubclass(t, msgspec.Struct)), struct
+    inside = f"{where}." if where else ""
+    if "unknown field" in text:
+        unknown = text.split("`")[1]
+        return (
+            f"{inside}{unknown} is not a setting; {_nearest(unknown, _struct_in(_kind_at(where)).__struct_fields__)}."
         )
-    return struct
+    if "missing required field" in text:
+        return f"{inside}{text.split('`')[1]} is missing; set it."
+    if words := _words_in(_kind_at(where)):
+        return f"{where}: {text}; choose one of {', '.join(words)}."
+    return f"{where}: {text}."
+
+
+def _kind_at(path: str) -> Any:
+    """The type of the setting at a path such as `policy.cache.routes[1]`; of all settings where it is empty."""
+    kind: Any = SessionConfig
+    for name in filter(None, re.sub(r"\[[^\]]*\]", "", path).split(".")):
+        kind = next(field.type for field in msgspec.structs.fields(_struct_in(kind)) if field.name == name)
+    return kind
+
+
+def _struct_in(kind: Any) -> type[msgspec.Struct]:
+    return next(part for part in _parts(kind) if isinstance(part, type) and issubclass(part, msgspec.Struct))
+
+
+def _words_in(kind: Any) -> list[str]:
+    parts = list(_parts(kind))
+    enums = [part for part in parts if isinstance(part, type) and issubclass(part, StrEnum)]
+    return [part for part in parts if isinstance(part, str)] + [word for enum in enums for word in enum]
+
+
+def _parts(kind: Any) -> Iterator[Any]:
+    yield kind
+    for part in get_args(kind):
+        yield from _parts(part)
