@@ -10,14 +10,17 @@ from session_core.clock import Clock
 from session_core.vocabulary import (
     Band,
     BreakerState,
+    DeviceChange,
     EndReason,
     ErrorClass,
     FallbackStep,
     GapKind,
     Limit,
+    NetworkState,
     Outcome,
     RefreshReason,
     Served,
+    Sight,
     Signal,
     Source,
     State,
@@ -190,6 +193,50 @@ class PartCrashed(Fact, frozen=True):
     error: str
 
 
+class FaultEnded(Fact, frozen=True):
+    """What a tester ordered is over."""
+
+    endpoint: str
+    fault: str
+
+
+class DeviceChanged(Fact, frozen=True):
+    """What the simulated world did to a device. `seconds` is how long it is meant to last or how far a clock moved."""
+
+    change: DeviceChange
+    seconds: float = 0.0
+
+
+class NetworkChanged(Fact, frozen=True):
+    """What became of a simulated device's network; `seconds` as planned, 0 until further notice."""
+
+    state: NetworkState
+    seconds: float = 0.0
+
+
+class ProviderSaw(Fact, frozen=True):
+    """A request as the simulated provider met it: `outcome` is "ok", an OAuth error code, or the fault that hid it."""
+
+    endpoint: str
+    outcome: str
+
+
+class ProviderNoted(Fact, frozen=True):
+    """What the simulated provider did of its own accord, such as "reuse_detected" or "family_revoked"."""
+
+    what: str
+
+
+class UserSaw(Fact, frozen=True):
+    """How one attempt of a simulated user ended. `left_s` is what the access token had left, None without one."""
+
+    sight: Sight
+    route: str
+    waited_ms: float
+    left_s: float | None = None
+    detail: str = ""
+
+
 AnyFact = (
     SessionStarted
     | SessionEnded
@@ -215,6 +262,12 @@ AnyFact = (
     | KeysFetched
     | FaultOrdered
     | PartCrashed
+    | FaultEnded
+    | DeviceChanged
+    | NetworkChanged
+    | ProviderSaw
+    | ProviderNoted
+    | UserSaw
 )
 
 

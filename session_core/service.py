@@ -64,6 +64,8 @@ class SessionService:
         seed: str | None = None,
         source: Source = Source.LIVE,
         device: str = "server",
+        run_id: str | None = None,
+        scenario: str | None = None,
     ) -> None:
         self.config = config
         self._clock = clock or SystemClock()
@@ -84,6 +86,8 @@ class SessionService:
             device=device,
             source=source,
             policy=config.policy.name,
+            run_id=run_id,
+            scenario=scenario,
         )
         self._journal = Journal(clock=self._clock, emit=emit, origin=self._origin)
         self._around: Surroundings | None = None

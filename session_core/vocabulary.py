@@ -153,6 +153,46 @@ class Limit(StrEnum):
     ABSOLUTE = "absolute"
 
 
+class DeviceChange(StrEnum):
+    """What the world did to a device or to a process on it."""
+
+    SUSPENDED = "suspended"
+    RESUMED = "resumed"
+    STALLED = "stalled"
+    THROTTLED = "throttled"
+    UNTHROTTLED = "unthrottled"
+    CLOCK_STEPPED = "clock_stepped"
+    STARTED = "started"
+    KILLED = "killed"
+    STORE_FAILED = "store_failed"
+    STORE_RECOVERED = "store_recovered"
+    STORE_CORRUPTED = "store_corrupted"
+
+
+class NetworkState(StrEnum):
+    """What a device's way to the provider is like."""
+
+    UP = "up"
+    DOWN = "down"
+    SLOW = "slow"
+    LOSSY = "lossy"
+    PORTAL = "portal"
+    RESET = "reset"
+    ANSWER_LOST = "answer_lost"
+
+
+class Sight(StrEnum):
+    """What a user got to see of one attempt."""
+
+    ANSWER = "answer"
+    STALE_ANSWER = "stale_answer"
+    FOREIGN_ANSWER = "foreign_answer"
+    ERROR = "error"
+    SIGN_IN = "sign_in"
+    LOCKED = "locked"
+    SIGNED_IN = "signed_in"
+
+
 class Source(StrEnum):
     """Where events come from."""
 

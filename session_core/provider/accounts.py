@@ -89,6 +89,10 @@ class Accounts:
         session = self._sessions.pop(cookie)
         self._ledger.note("signed_out", at=now, username=session.username)
 
+    def end_sessions_of(self, username: str, *, now: float) -> None:
+        for cookie in [cookie for cookie, session in self._sessions.items() if session.username == username]:
+            self.end_session(cookie, now=now)
+
 
 def _same(expected: str | None, given: str | None) -> bool:
     if expected is None or given is None:

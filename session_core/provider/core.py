@@ -14,7 +14,7 @@ from session_core.provider.config import ProviderConfig
 from session_core.provider.faults import STOPPERS, Endpoint, Fault, FaultKind, FaultPlan
 from session_core.provider.granted import Grant
 from session_core.provider.inbound import BODY_BYTES_MAX, Inbound, read
-from session_core.provider.ledger import SECRETS_MAX, AuditFact, ProviderStatistics
+from session_core.provider.ledger import SECRETS_MAX, AuditFact, ProviderListener, ProviderStatistics
 from session_core.provider.parts import Parts, make_parts
 from session_core.wire import WireRequest
 
@@ -64,10 +64,11 @@ class EmbeddedProvider:
         entropy: Callable[[int], bytes],
         faults: FaultPlan | None = None,
         secrets_max: int = SECRETS_MAX,
+        listener: ProviderListener | None = None,
     ) -> None:
         self.config = config
         self.faults = faults or FaultPlan(random.Random(entropy(16)))
-        self._parts = make_parts(config, entropy=entropy, secrets_max=secrets_max)
+        self._parts = make_parts(config, entropy=entropy, secrets_max=secrets_max, listener=listener)
 
     def handle(self, request: WireRequest, *, now: float) -> ProviderAnswer:
         inbound = read(request, below=self._parts.path)
@@ -86,6 +87,11 @@ class EmbeddedProvider:
         grant = Grant(client_id=client_id, username=user.username, scope=scope, auth_time=now)
         issued = self._parts.grants.first_tokens(self._parts.grants.open_family(grant, now=now), now=now)
         return msgspec.json.encode(token_endpoint.token_answer(issued, now=now))
+
+    def end_sessions_of(self, username: str, *, now: float) -> None:
+        """As though the user had ended every session from another device: all their tokens stop working."""
+        self._parts.accounts.end_sessions_of(username, now=now)
+        self._parts.grants.revoke_families_of(username, now=now)
 
     def statistics(self) -> ProviderStatistics:
         families, access_tokens = self._parts.grants.statistics()

@@ -116,6 +116,15 @@ class Grants:
             if family.grant.session_id == session_id and "offline_access" not in family.grant.scopes:
                 self.revoke_family(family, now=now)
 
+    def revoke_families_of(self, username: str, *, now: float) -> None:
+        for family in self._families.values():
+            if family.grant.username == username:
+                self.revoke_family(family, now=now)
+
+    def standing_families(self, *, now: float) -> int:
+        """How many families a refresh token can still open."""
+        return sum(_stands(family, now) for family in self._families.values())
+
     def forget_refresh_tokens(self, *, now: float) -> None:
         """Every refresh token stops working; access tokens live on."""
         self._ledger.note("family_revoked", at=now, times=len(self._families))

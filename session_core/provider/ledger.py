@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -34,8 +35,17 @@ class ProviderStatistics(msgspec.Struct, frozen=True, kw_only=True):
     access_tokens_held: int
 
 
+class ProviderListener(Protocol):
+    """Told of what the provider meets and does, as it happens."""
+
+    def saw(self, endpoint: str, outcome: str) -> None: ...
+
+    def noted(self, what: str) -> None: ...
+
+
 class Ledger:
-    def __init__(self, *, secrets_max: int = SECRETS_MAX) -> None:
+    def __init__(self, *, secrets_max: int = SECRETS_MAX, listener: ProviderListener | None = None) -> None:
+        self._listener = listener
         self._requests: Counter[tuple[str, str]] = Counter()
         self._facts: Counter[str] = Counter()
         self._audit: deque[AuditFact] = deque(maxlen=AUDIT_FACTS_MAX)
@@ -44,12 +54,16 @@ class Ledger:
 
     def count_request(self, endpoint: str, outcome: str) -> None:
         self._requests[endpoint, outcome] += 1
+        if self._listener is not None:
+            self._listener.saw(endpoint, outcome)
 
     def note(
         self, what: str, *, at: float, client_id: str | None = None, username: str | None = None, times: int = 1
     ) -> None:
         self._facts[what] += times
         self._audit.append(AuditFact(at=at, what=what, client_id=client_id, username=username))
+        if self._listener is not None:
+            self._listener.noted(what)
 
     def times_counted(self, endpoint: str, outcome: str) -> int:
         return self._requests[endpoint, outcome]

@@ -10,7 +10,7 @@ from session_core.provider.accounts import Accounts
 from session_core.provider.config import ProviderConfig
 from session_core.provider.grants import Grants
 from session_core.provider.keys import KeyRing
-from session_core.provider.ledger import Ledger
+from session_core.provider.ledger import Ledger, ProviderListener
 
 
 class Parts(NamedTuple):
@@ -22,8 +22,14 @@ class Parts(NamedTuple):
     ledger: Ledger
 
 
-def make_parts(config: ProviderConfig, *, entropy: Callable[[int], bytes], secrets_max: int) -> Parts:
-    ledger = Ledger(secrets_max=secrets_max)
+def make_parts(
+    config: ProviderConfig,
+    *,
+    entropy: Callable[[int], bytes],
+    secrets_max: int,
+    listener: ProviderListener | None = None,
+) -> Parts:
+    ledger = Ledger(secrets_max=secrets_max, listener=listener)
     for client in config.clients:
         if client.secret is not None:
             ledger.keep_secret(client.secret)

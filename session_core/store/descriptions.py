@@ -8,7 +8,17 @@ from typing import assert_never
 import msgspec
 
 from session_core import events as e
-from session_core.vocabulary import EndReason, FallbackStep, GapKind, Limit, Served, StepOutcome
+from session_core.vocabulary import (
+    DeviceChange,
+    EndReason,
+    FallbackStep,
+    GapKind,
+    Limit,
+    NetworkState,
+    Served,
+    Sight,
+    StepOutcome,
+)
 
 END_REASONS: Mapping[EndReason, str] = {
     EndReason.SIGNED_OUT: "the user signed out",
@@ -52,11 +62,46 @@ _SOURCES: Mapping[Served, str] = {
     Served.NOTHING: "with nothing",
 }
 
+_DEVICES: Mapping[DeviceChange, str] = {
+    DeviceChange.SUSPENDED: "The device was suspended{}.",
+    DeviceChange.RESUMED: "The device woke up.",
+    DeviceChange.STALLED: "The program was stopped{}.",
+    DeviceChange.THROTTLED: "The device began to slow its timers down{}.",
+    DeviceChange.UNTHROTTLED: "The device let its timers run freely again.",
+    DeviceChange.CLOCK_STEPPED: "Somebody set the device's clock.",
+    DeviceChange.STARTED: "The program was started.",
+    DeviceChange.KILLED: "The program was killed.",
+    DeviceChange.STORE_FAILED: "The device's disk began to refuse writes{}.",
+    DeviceChange.STORE_RECOVERED: "The device's disk works again.",
+    DeviceChange.STORE_CORRUPTED: "The stored session was damaged on disk.",
+}
+
+_NETWORKS: Mapping[NetworkState, str] = {
+    NetworkState.UP: "The network came up.",
+    NetworkState.DOWN: "The network went down{}.",
+    NetworkState.SLOW: "The network became slow{}.",
+    NetworkState.LOSSY: "The network began to lose requests{}.",
+    NetworkState.PORTAL: "A guest network's sign-in page stands before everything{}.",
+    NetworkState.RESET: "Every open connection was reset.",
+    NetworkState.ANSWER_LOST: "An answer was lost on its way back.",
+}
+
+_SIGHTS: Mapping[Sight, str] = {
+    Sight.ANSWER: "The user got an answer{}.",
+    Sight.STALE_ANSWER: "The user got an answer marked as not the latest{}.",
+    Sight.FOREIGN_ANSWER: "The user got an answer that belongs to somebody else{}.",
+    Sight.ERROR: "The user saw an error{}.",
+    Sight.SIGN_IN: "The user was shown the sign-in page{}.",
+    Sight.LOCKED: "The user found the session locked{}.",
+    Sight.SIGNED_IN: "The user signed in{}.",
+}
+
 _Session = (
     e.SessionStarted | e.SessionEnded | e.StateChanged | e.StuckFound | e.LoginRequested | e.UserActed | e.LimitWarned
 )
 _Refresh = e.TokenRefreshed | e.RefreshFailed | e.RefreshDiscarded | e.FallbackTried | e.TokenRevoked | e.KeysFetched
 _Traffic = e.RequestServed | e.CacheServed | e.CacheSwept | e.RetryScheduled | e.BreakerChanged
+_World = e.FaultEnded | e.DeviceChanged | e.NetworkChanged | e.ProviderSaw | e.ProviderNoted | e.UserSaw
 _Upkeep = e.HeartbeatBeat | e.GapObserved | e.ClockSkewEstimated | e.PersistFailed | e.FaultOrdered | e.PartCrashed
 
 
@@ -80,6 +125,8 @@ def describe_fact(fact: e.AnyFact) -> str:
         return _of_traffic(fact)
     if isinstance(fact, _Upkeep):
         return _of_upkeep(fact)
+    if isinstance(fact, _World):
+        return _of_world(fact)
     assert_never(fact)
 
 
@@ -182,3 +229,26 @@ def _of_upkeep(fact: _Upkeep) -> str:
             return f"The {fact.part} crashed ({fact.error}) and is started again."
         case _:
             assert_never(fact)
+
+
+def _of_world(fact: _World) -> str:
+    match fact:
+        case e.FaultEnded():
+            return f"The fault {fact.fault} at {fact.endpoint} is over."
+        case e.DeviceChanged():
+            return _DEVICES[fact.change].format(_planned(fact.seconds))
+        case e.NetworkChanged():
+            return _NETWORKS[fact.state].format(_planned(fact.seconds))
+        case e.ProviderSaw():
+            return f"The provider's {fact.endpoint} endpoint met a request ({fact.outcome})."
+        case e.ProviderNoted():
+            return f"The provider noted: {fact.what}."
+        case e.UserSaw():
+            detail = f" ({fact.detail})" if fact.detail else ""
+            return _SIGHTS[fact.sight].format(f" after {for_how_long(fact.waited_ms / 1000)}{detail}")
+        case _:
+            assert_never(fact)
+
+
+def _planned(seconds: float) -> str:
+    return f" for {for_how_long(seconds)}" if seconds else ""
