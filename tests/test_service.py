@@ -284,7 +284,7 @@ def test_a_provider_unreachable_at_start_is_said_and_works_later() -> None:
 
     async def play(world: World) -> None:
         world.order(kind="refuse", until_s=60.0)
-        with pytest.raises(ProviderUnreachableError, match="cannot be reached.*check that it runs") as caught:
+        with pytest.raises(ProviderUnreachableError, match=r"cannot be reached.*check that it runs") as caught:
             await world.service.login()
         assert caught.value.outcome is Outcome.OFFLINE
         await asyncio.sleep(60)
@@ -345,7 +345,7 @@ def test_an_id_token_that_no_key_vouches_for_makes_no_session(kind: str) -> None
 
     async def play(world: World) -> None:
         world.order(kind=kind)
-        with pytest.raises(TokenVerificationError, match="algorithm|signature|signed"):
+        with pytest.raises(TokenVerificationError, match=r"algorithm|signature|signed"):
             await sign_in(world, watch)
         assert len(world.service) == 0
 
