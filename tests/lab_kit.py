@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -28,9 +29,9 @@ from session_core.events import (
     StateChanged,
     TokenRefreshed,
 )
+from session_core.session_health import band
 from session_core.store import EventStore
 from session_core.vocabulary import (
-    Band,
     ErrorClass,
     FallbackStep,
     Outcome,
@@ -93,25 +94,28 @@ def served_lab(db_path: Path, environment: Mapping[str, str] | None = None) -> I
 
 
 def fill(path: Path, *, sessions: int, minutes: int) -> None:
-    """`sessions` that live through the last `minutes`; every fifth has trouble."""
+    """`sessions` that begin within the last `minutes` and live on; some have trouble now and then."""
     store = EventStore(path)
     store.append([event for number in range(sessions) for event in _story(number, minutes)])
     store.close()
 
 
 def _story(number: int, minutes: int) -> Iterator[Event]:
-    now = SystemClock().wall() - 60.0 * minutes
+    chance = random.Random(number)
+    now = SystemClock().wall()
+    starts_at = now - 60.0 * minutes * chance.uniform(0.5, 1)
     origin = Origin(stream_id=f"stream-{number}", session_id=f"session-{number}", user_id=f"user-{number}")
     facts: list[AnyFact] = [
         SessionStarted(resumed=False, life_s=3600, idle_limit_s=None, absolute_limit_s=None),
         StateChanged(state_from=State.SIGNED_OUT, state_to=State.ACTIVE, signal=Signal.SIGNED_IN),
     ]
-    for _ in range(minutes):
-        facts += [_refreshed(), _served(None), HeartbeatBeat(**_BEAT)]
-        if number % 5 == 4:
+    health = chance.choice([97.0, 95.0, 84.0, 68.0, 52.0])
+    for _ in range(max(1, minutes // 5)):
+        facts += [_refreshed(), _served(None), _beat(health)]
+        if chance.random() < 0.3:
             facts += _TROUBLE
-    for place, fact in enumerate(facts):
-        at = now + 60.0 * minutes * place / len(facts)
+    moments = sorted(chance.uniform(starts_at, now) for _ in facts)
+    for place, (at, fact) in enumerate(zip(moments, facts, strict=True)):
         yield Event(place + 1, at, at, at, origin, fact)
 
 
@@ -141,13 +145,10 @@ def _served(error: ErrorClass | None) -> RequestServed:
     )
 
 
-_BEAT = {
-    "state": State.ACTIVE,
-    "health": 92.0,
-    "band": Band.EXCELLENT,
-    "lowest": "token_age",
-    "left_s": 900.0,
-}
+def _beat(health: float) -> HeartbeatBeat:
+    return HeartbeatBeat(state=State.ACTIVE, health=health, band=band(health), lowest="token_age", left_s=900.0)
+
+
 _TROUBLE: list[AnyFact] = [
     RefreshFailed(
         reason=RefreshReason.DUE,
@@ -160,5 +161,7 @@ _TROUBLE: list[AnyFact] = [
     ),
     RetryScheduled(call="token", attempt=1, delay_s=2, cause="transient", told_by_server=False),
     FallbackTried(step=FallbackStep.REFRESH_TOKEN, outcome=StepOutcome.FAILED, detail="", duration_ms=3),
+    StateChanged(state_from=State.ACTIVE, state_to=State.DEGRADED, signal=Signal.REFRESH_FAILED),
     _served(ErrorClass.SERVER),
+    StateChanged(state_from=State.DEGRADED, state_to=State.ACTIVE, signal=Signal.REFRESH_SUCCEEDED),
 ]

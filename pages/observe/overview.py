@@ -11,8 +11,8 @@ st.title("Overview", anchor=False)
 span, filters = loaders.last(selection.span_s()), selection.filters()
 try:
     answers = {question: loaders.load(question, span, filters) for question in loaders.QUESTIONS}
-except EventStoreError as error:
-    st.info(f"There is nothing to show without the event store. {error}", icon=":material/database_off:")
+except EventStoreError:
+    st.info("The figures come back with the event store.", icon=":material/database_off:")
     st.stop()
 
 measures = wording.measures(answers["headline"])

@@ -27,9 +27,12 @@ def unsent() -> str | None:
     kept = st.session_state.get(UNSENT)
     if kept is None:
         return None
+    if st.session_state.pop(AGAIN, False):
+        return str(st.session_state.pop(UNSENT))
     with st.chat_message("user"):
         st.markdown(kept)
-    return st.session_state.pop(UNSENT) if st.session_state.pop(AGAIN, False) else None
+        _offer_again()
+    return None
 
 
 def turn(auth: AuthContext, said: str) -> None:
@@ -66,7 +69,11 @@ def _keep(auth: AuthContext, said: str) -> None:
     st.session_state[UNSENT] = said
     if auth.picture().status.state in OVER:
         sign_in_link("Sign in again")
-        return
+    else:
+        _offer_again()
+
+
+def _offer_again() -> None:
     st.button("Send again", icon=":material/refresh:", key=AGAIN + "_button", on_click=_again)
 
 

@@ -15,4 +15,5 @@ def show(title: str, figure: go.Figure, table: pd.DataFrame, *, alt: str, key: s
             return
         st.plotly_chart(figure, key=f"chart_{key}", alt=alt, config=charts.NO_TOOLS)
         if st.toggle("Table", key=f"table_{key}"):
-            st.dataframe(table, hide_index=True, alt=alt, height=220)
+            time = st.column_config.DatetimeColumn("Time (UTC)", format="YYYY-MM-DD HH:mm:ss", timezone="UTC")
+            st.dataframe(table, hide_index=True, alt=alt, height=220, column_config={"bucket": time})

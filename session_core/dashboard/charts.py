@@ -17,8 +17,9 @@ from session_core.session_health import HealthScore, band
 from session_core.store import TimeRange
 from session_core.vocabulary import Band, State
 
-TALL_PX, LOW_PX = 250, 190
+TALL_PX, LOW_PX = 230, 170
 FEW = 5
+MARGIN = {"l": 8, "r": 8, "t": 24, "b": 8}
 NO_TOOLS = {"displayModeBar": False, "responsive": True}
 
 
@@ -67,7 +68,7 @@ def states_over_time(sessions: pd.DataFrame, span: TimeRange, *, zone: str = "UT
 
 def bands_now(sessions: pd.DataFrame) -> go.Figure:
     """Running sessions by health band: one bar, with its counts and words in it."""
-    figure = _figure(120, "", None)
+    figure = _figure(64, "", None)
     for name, count in zip(sessions["band"], sessions["sessions"], strict=True):
         word = Band(name)
         figure.add_bar(
@@ -83,7 +84,12 @@ def bands_now(sessions: pd.DataFrame) -> go.Figure:
             hovertemplate=f"{word.capitalize()}: %{{x:,}} sessions<extra></extra>",
         )
     return figure.update_layout(
-        barmode="stack", showlegend=False, hovermode="closest", xaxis={"visible": False}, yaxis={"visible": False}
+        barmode="stack",
+        showlegend=False,
+        hovermode="closest",
+        xaxis={"visible": False, "range": [0, max(1, int(sessions["sessions"].sum()))]},
+        yaxis={"visible": False},
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
     )
 
 
@@ -120,6 +126,8 @@ def health_parts(score: HealthScore) -> go.Figure:
         marker={"color": [theme.BAND_COLOURS[band(value)] for _, value in parts]},
         text=[f"{value:.0f}" for _, value in parts],
         textposition="outside",
+        constraintext="none",
+        textfont={"size": 11},
         cliponaxis=False,
         hovertemplate="%{y}: %{text} of 100<extra></extra>",
     )
@@ -140,7 +148,7 @@ def token_life(*, life_s: float, left_s: float, refresh_left_s: float) -> go.Fig
     refresh_at = min(max(gone_s + refresh_left_s, 0.0), life_s)
     unit_s, unit = (60.0, "min") if life_s >= 600 else (1.0, "s")
     late = refresh_left_s <= 0
-    figure = _figure(110, "", None)
+    figure = _figure(104, "", None)
     figure.add_bar(x=[gone_s / unit_s], y=[""], orientation="h", marker={"color": theme.NEUTRAL}, opacity=0.22)
     figure.add_bar(
         x=[left_s / unit_s], y=[""], orientation="h", marker={"color": theme.TROUBLE if late else theme.ACCENT}
@@ -156,7 +164,7 @@ def token_life(*, life_s: float, left_s: float, refresh_left_s: float) -> go.Fig
         xaxis={"range": [0, life_s / unit_s], "title": {"text": ""}, "ticksuffix": f" {unit}", "nticks": 6},
         yaxis={"visible": False},
         bargap=0.3,
-        margin={"t": 22, "b": 24},
+        margin={"t": 26, "b": 24, "l": 0, "r": 0},
     )
 
 
@@ -164,7 +172,8 @@ def _figure(
     height_px: int, unit: str, span: TimeRange | None, *, zone: str = "UTC", most: float = math.inf
 ) -> go.Figure:
     """An empty figure; `most` is the highest value, for counts of a few have no ticks between whole numbers."""
-    figure = go.Figure(layout={"template": theme.TEMPLATE, "height": height_px})
+    # The margin is the figure's own, because Streamlit's theme has another for every template.
+    figure = go.Figure(layout={"template": theme.TEMPLATE, "height": height_px, "margin": MARGIN})
     if unit:
         figure.update_yaxes(title={"text": unit}, tickformat="~s", dtick=1 if most <= FEW else None)
     if span is not None:

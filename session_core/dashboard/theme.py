@@ -58,7 +58,6 @@ STEP_COLOURS: Mapping[str, str] = {
 TEMPLATE = go.layout.Template(
     layout=go.Layout(
         font={"size": 13},
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="x unified",

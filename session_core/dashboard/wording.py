@@ -198,7 +198,7 @@ def underneath(picture: Upkeep) -> tuple[str, ...]:
     )
     return (
         f":material/key: {age}",
-        f":material/refresh: {status.tokens.refreshes:,} refreshes",
+        f":material/refresh: {_counted(status.tokens.refreshes, 'refresh', 'refreshes')}",
         f":material/cached: {cache.hits + cache.stale_served + cache.stale_if_error_served:,} from cache",
         f":material/ecg_heart: {_word(status.state)}",
     )
@@ -265,6 +265,10 @@ def upkeep(picture: Upkeep, who: Mapping[str, str]) -> Mapping[str, Mapping[str,
             "Oldest": "–" if cache.oldest_age_s is None else for_how_long(cache.oldest_age_s),
         },
     }
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _word(state: State) -> str:

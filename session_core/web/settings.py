@@ -37,7 +37,7 @@ def read_settings(environment: Mapping[str, str]) -> LabSettings:
     """Raises ConfigError, which names the variable and what is allowed."""
     given = {name.removeprefix(PREFIX): text for name, text in environment.items() if name.startswith(PREFIX)}
     for name in sorted(given.keys() - set(VARIABLES)):
-        raise ConfigError(f"The environment variable {PREFIX}{name} is not known; {_nearest(name)}.")
+        raise ConfigError(f"The environment variable {PREFIX}{name} is not known; {_nearest(name)}")
     defaults = LabSettings()
     return LabSettings(
         db_path=_path(given, "DB") or defaults.db_path,
@@ -96,4 +96,4 @@ def _number(given: Mapping[str, str], name: str, default: float) -> float:
 def _nearest(name: str) -> str:
     close = difflib.get_close_matches(name, VARIABLES, n=1)
     known = ", ".join(PREFIX + variable for variable in VARIABLES)
-    return f"did you mean {PREFIX}{close[0]}?" if close else f"known are {known}"
+    return f"did you mean {PREFIX}{close[0]}?" if close else f"known are {known}."
