@@ -503,8 +503,9 @@ class Session:
         return written
 
     async def _forget(self) -> bool:
-        self._version = 0
+        self._version = None
         await self._around.store.delete(self.session_id)
+        self._version = 0
         return True
 
     async def _write(self, tokens: TokenSet, refresh_sent_at: float | None) -> bool:

@@ -43,6 +43,7 @@ Persist = Callable[[TokenSet | None, float | None], Awaitable[bool]]
 
 # Longer than the slowest honest refresh and chain; a refresh under way for longer is stuck.
 REFRESH_S_MAX = 120.0
+FORGET_TRIES = 3
 
 
 class TokenManager:
@@ -303,9 +304,15 @@ class TokenManager:
         return self._forget(self._drop(reason), revoke=revoke)
 
     async def _forget(self, tokens: TokenSet | None, *, revoke: bool) -> None:
-        await self._persist(None, None)
+        await self._forget_stored()
         if revoke and tokens is not None and tokens.refresh_token is not None:
             self._record(TokenRevoked(outcome=await self._oauth.revoke(tokens.refresh_token)))
+
+    async def _forget_stored(self) -> None:
+        """What stays in the store would undo a sign-out at the next restart; a new sign-in replaces it."""
+        for _ in range(FORGET_TRIES):
+            if await self._persist(None, None) or self.tokens is not None:
+                return
 
     def _drop(self, reason: EndReason) -> TokenSet | None:
         tokens, self.tokens = self.tokens, None
@@ -572,7 +579,7 @@ class TokenManager:
                 self._drop(reason)
                 self._signal(Signal.FALLBACK_EXHAUSTED)
                 self._on_end(reason)
-                await self._persist(None, None)
+                await self._forget_stored()
                 return RefreshResult(outcome=Outcome.REJECTED)
 
     async def _discard(self, result: TokenGrant | TokenRefusal | None) -> RefreshResult:

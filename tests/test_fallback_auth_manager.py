@@ -357,6 +357,21 @@ def test_a_browser_without_its_cookies_rescues_nothing() -> None:
     ]
 
 
+def test_another_user_at_the_provider_does_not_inherit_the_session() -> None:
+    """Someone else signed in with the same browser: their tokens are not ada's."""
+
+    async def play(world: World, session: Any, agent: HeadlessUserAgent) -> None:
+        agent.forget()
+        await agent.sign_in(await world.service.login(), "grace", "demo")
+        world.order(kind="revoke_refresh_tokens")
+        await asyncio.sleep(3700)
+        assert session.state is State.EXPIRED
+
+    world = signed_in(play)
+    assert [fact.detail for fact in world.facts(FallbackTried) if fact.step is SILENT] == ["id_token_mismatch"]
+    assert world.facts(TokenRefreshed) == []
+
+
 def test_a_silent_step_does_not_pass_the_idle_limit() -> None:
     """Nobody has been there for half an hour: nothing silent happens, whatever the provider's session says."""
     limits = SessionLimits(idle_s=1800, absolute_s=86_400)

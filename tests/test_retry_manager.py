@@ -94,11 +94,11 @@ def test_the_first_try_counts_as_an_attempt(attempt: int, *, again: bool) -> Non
     assert (delay_s is not None) is again
 
 
-@given(status=st.integers(100, 599))
-def test_every_status_has_one_meaning(status: int) -> None:
+def test_every_status_has_one_meaning() -> None:
     """Below 400 nothing is wrong; 401 is about the token, 429 about patience, 5xx and 408 about the server."""
     meanings = {401: ErrorClass.AUTH, 408: ErrorClass.SERVER, 429: ErrorClass.THROTTLED}
-    assert classify_status(status) is meanings.get(status, ErrorClass.SERVER if status >= 500 else None)
+    for status in range(100, 600):
+        assert classify_status(status) is meanings.get(status, ErrorClass.SERVER if status >= 500 else None)
 
 
 @given(method=st.sampled_from(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "POST", "PATCH", "CONNECT"]))
