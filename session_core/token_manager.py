@@ -221,8 +221,8 @@ class TokenManager:
         now, due_at = self._clock.boot(), tokens.refresh_due_at
         if self._maybe_spent_at is not None and self._blocked(tokens, max(now, self.retry_at)) is None:
             # The replay must come inside the grace window, and that does not wait for the refresh point.
-            due_at = now
-        elif self._blocked(tokens, max(due_at, now)) is not None:
+            return self.retry_at
+        if self._blocked(tokens, max(due_at, now)) is not None:
             due_at = tokens.expires_at
         return max(due_at, self.retry_at)
 
