@@ -136,7 +136,7 @@ def preset(name: str) -> SessionPolicy:
     try:
         return PRESETS[name]
     except KeyError:
-        raise ConfigError(f"There is no policy {name!r}; {_nearest(name, PRESETS)}.") from None
+        raise ConfigError(f"There is no policy {name!r}; {_nearest(name, PRESETS)}") from None
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             field = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
             if field not in plain:
                 known = [ENVIRONMENT_PREFIX + name.upper() for name in plain]
-                raise ConfigError(f"The environment variable {variable} is not known; {_nearest(variable, known)}.")
+                raise ConfigError(f"The environment variable {variable} is not known; {_nearest(variable, known)}")
             found[field] = _read_bool(variable, value) if field == "allow_insecure_http" else value
     return found
 
@@ -170,7 +170,7 @@ def _read_bool(variable: str, value: str) -> bool:
 
 def _nearest(name: str, known: Any) -> str:
     close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else "known are " + ", ".join(known)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
 
 
 def _explain(problem: str) -> str:
@@ -180,9 +180,7 @@ def _explain(problem: str) -> str:
     inside = f"{where}." if where else ""
     if "unknown field" in text:
         unknown = text.split("`")[1]
-        return (
-            f"{inside}{unknown} is not a setting; {_nearest(unknown, _struct_in(_kind_at(where)).__struct_fields__)}."
-        )
+        return f"{inside}{unknown} is not a setting; {_nearest(unknown, _struct_in(_kind_at(where)).__struct_fields__)}"
     if "missing required field" in text:
         return f"{inside}{text.split('`')[1]} is missing; set it."
     if words := _words_in(_kind_at(where)):

@@ -219,8 +219,9 @@ class TokenManager:
         if tokens is None or self._task is not None or not self._policy.proactive:
             return None
         now, due_at = self._clock.boot(), tokens.refresh_due_at
-        if self._maybe_spent_at is not None and self._blocked(tokens, max(now, self.retry_at)) is None:
-            # The replay must come inside the grace window, and that does not wait for the refresh point.
+        troubled = self.failures > 0 or self._maybe_spent_at is not None
+        if troubled and self._blocked(tokens, max(now, self.retry_at)) is None:
+            # What failed is tried again until it works; a replay must even come inside the grace window.
             return self.retry_at
         if self._blocked(tokens, max(due_at, now)) is not None:
             due_at = tokens.expires_at

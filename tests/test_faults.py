@@ -378,3 +378,18 @@ def test_the_budget_of_a_fault_storm_is_bounded() -> None:
     world = live(play, policy=with_(PROFESSIONAL, refresh={"caller_wait_s_max": 0.5}))
     assert world.posts <= 80
     assert world.facts(SessionEnded) == []
+
+
+def test_a_forced_refresh_that_fails_is_tried_again_by_itself() -> None:
+    """Far from its due time too: the session says that it keeps trying, so it does, and ends up ACTIVE."""
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        await asyncio.sleep(60)
+        world.order(kind="status", status=503, endpoint="token", until_s=20.0)
+        await session.force_refresh_session()
+        assert session.state is State.DEGRADED
+        await asyncio.sleep(60)
+        assert session.state is State.ACTIVE
+
+    assert len(live(play).facts(TokenRefreshed)) == 1
