@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError:
+    raise SystemExit('The command line needs more packages: pip install "session-core[cli]"') from None
 
 from session_core.clock import SystemClock
 from session_core.errors import SessionCoreError
