@@ -93,6 +93,10 @@ class EmbeddedProvider:
         self._parts.accounts.end_sessions_of(username, now=now)
         self._parts.grants.revoke_families_of(username, now=now)
 
+    def standing_families(self, *, now: float) -> int:
+        """How many families of tokens a refresh token can still open."""
+        return self._parts.grants.standing_families(now=now)
+
     def statistics(self) -> ProviderStatistics:
         families, access_tokens = self._parts.grants.statistics()
         return self._parts.ledger.statistics(families_held=families, access_tokens_held=access_tokens)

@@ -1,0 +1,66 @@
+"""A device's disk: what its processes store survives them. It can be full, slow and damaged."""
+
+from __future__ import annotations
+
+import asyncio
+
+from session_core.events import DeviceChanged, Record
+from session_core.session_store import MemorySessionStore, SessionRecord, SessionStoreError
+from session_core.vocabulary import DeviceChange
+
+
+class Disk:
+    """The `SessionStore` of the processes of one device; `shared` where there can be several at a time.
+
+    Writes are whole or not at all.
+    """
+
+    def __init__(self, *, shared: bool, record: Record) -> None:
+        self.shared = shared
+        self._record = record
+        self._store = MemorySessionStore()
+        self._latency_s = 0.0
+        self._full = False
+        self._damaged: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    async def load(self, session_id: str) -> SessionRecord | None:
+        await self._take_time()
+        if session_id in self._damaged:
+            raise SessionStoreError("The stored session is damaged and cannot be read.")
+        return await self._store.load(session_id)
+
+    async def save(self, record: SessionRecord) -> SessionRecord | None:
+        await self._take_time()
+        if self._full:
+            raise SessionStoreError("The disk is full; the session could not be written.")
+        return await self._store.save(record)
+
+    async def delete(self, session_id: str) -> None:
+        await self._take_time()
+        self._damaged.discard(session_id)
+        await self._store.delete(session_id)
+
+    async def _take_time(self) -> None:
+        if self._latency_s:
+            await asyncio.sleep(self._latency_s)
+
+    # What befalls it
+
+    def fill_up(self, for_s: float | None = None) -> None:
+        self._record(DeviceChanged(change=DeviceChange.STORE_FAILED, seconds=for_s or 0.0))
+        self._full = True
+
+    def recover(self) -> None:
+        self._record(DeviceChanged(change=DeviceChange.STORE_RECOVERED))
+        self._full = False
+
+    def slow_down(self, latency_s: float) -> None:
+        self._latency_s = latency_s
+
+    def damage(self, session_ids: list[str]) -> None:
+        """Make what is stored for these unreadable."""
+        self._record(DeviceChanged(change=DeviceChange.STORE_CORRUPTED))
+        self._damaged.update(session_ids)

@@ -1,0 +1,485 @@
+"""A whole world in memory: the provider, devices with their networks and disks, processes on them, and users."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from contextvars import Context
+from typing import Any
+
+import msgspec
+
+from session_core.config import SessionConfig, SessionPolicy
+from session_core.events import (
+    DeviceChanged,
+    Event,
+    FaultEnded,
+    FaultOrdered,
+    Journal,
+    Origin,
+    ProviderNoted,
+    ProviderSaw,
+    Record,
+    TokenRefreshed,
+)
+from session_core.provider.config import AccessTokenFormat, ProviderConfig, SigningAlg, demo_clients
+from session_core.provider.config import User as Account
+from session_core.provider.core import EmbeddedProvider
+from session_core.refresh_plan import ProviderProfile
+from session_core.service import SessionService
+from session_core.session_limits import SessionLimits
+from session_core.sim.calls import refresh_token_held
+from session_core.sim.clock import EPOCH_S, VirtualClock
+from session_core.sim.device import Device
+from session_core.sim.disk import Disk
+from session_core.sim.evidence import Ending
+from session_core.sim.loop import running_loop
+from session_core.sim.network import Network
+from session_core.sim.scenario import Scenario
+from session_core.sim.steps import Step, Verb
+from session_core.sim.user import User, action_times
+from session_core.token_answers import TokenGrant, read_token_answer
+from session_core.vocabulary import DeviceChange, Source
+from session_core.wire import WireAnswer
+
+ISSUER = "http://127.0.0.1:9400/idp"
+REDIRECT_URI = "http://127.0.0.1:9400/auth/callback"
+STARTED_WITHIN_S = 15.0
+"""Programs start at some moment in this time, so that no run depends on how its ticks fall; then everyone signs in."""
+FLAP_NAME = "flap"
+
+Hear = Callable[[Event], None]
+
+
+class Naming(msgspec.Struct, frozen=True, kw_only=True):
+    """What every event of a run is marked with."""
+
+    run_id: str
+    scenario: str
+    policy: str
+
+    def origin(self, part: str, *, device: str = "", user_id: str = "") -> Origin:
+        return Origin(
+            stream_id=f"{self.run_id}/{part}",
+            session_id=part,
+            user_id=user_id,
+            device=device or part,
+            source=Source.SIM,
+            policy=self.policy,
+            run_id=self.run_id,
+            scenario=self.scenario,
+        )
+
+
+class Process:
+    """One run of the program on a device: a SessionService of the real code, on the device's own time."""
+
+    def __init__(self, machine: Machine, number: int, *, life: int) -> None:
+        world = machine.world
+        self.machine = machine
+        self.number = number
+        self.alive = True
+        part = f"{machine.name}/{number}.{life}"
+        self.device = Device(world.loop, part, epoch_s=EPOCH_S, wall_skew_s=machine.clock.wall_skew_s)
+        self.listeners: list[Hear] = []
+        self.service = SessionService(
+            world.config,
+            emit=self._hear,
+            clock=self.device.clock,
+            store=machine.disk,
+            transport=machine.network,
+            pool=machine.network.pool,
+            entropy=world.rng(f"{part}/entropy").randbytes,
+            seed=f"{world.seed}/{part}",
+            source=Source.SIM,
+            device=machine.name,
+            run_id=world.naming.run_id,
+            scenario=world.naming.scenario,
+        )
+
+    async def start(self) -> None:
+        await self.device.create_task(self.service.__aenter__())
+
+    def kill(self) -> None:
+        """Nothing of it ever runs again: no clean-up, no last event."""
+        self.alive = False
+        self.device.suspend()
+
+    def _hear(self, event: Event) -> None:
+        if self.alive:
+            self.machine.world.hear(event)
+            for listen in self.listeners:
+                listen(event)
+
+
+class Machine:
+    """One device of the scenario: its network, its disk and its processes, which sleep and stall together."""
+
+    def __init__(self, world: World, number: int) -> None:
+        scenario, loop = world.scenario, world.loop
+        self.world = world
+        self.name = f"device-{number}"
+        skews_s = scenario.wall_skews_s
+        skew_s = skews_s[number - 1] if number <= len(skews_s) else 0.0
+        self.clock = VirtualClock(loop.world_time, epoch_s=EPOCH_S, wall_skew_s=skew_s)
+        self.record = world.journal(f"{self.name}/device", clock=self.clock, device=self.name)
+        self.network = Network(
+            loop,
+            world.provider,
+            wall=world.true_wall,
+            latency_s=scenario.latency_s,
+            rng=world.rng(f"{self.name}/network"),
+            record=world.journal(f"{self.name}/network", clock=self.clock, device=self.name),
+        )
+        self.disk = Disk(shared=scenario.has_several_processes, record=self.record)
+        self.processes: list[Process] = [Process(self, 1, life=1)]
+        self.users: list[User] = []
+        self._lives = 1
+
+    @property
+    def asleep(self) -> bool:
+        return self.clock.suspended
+
+    @property
+    def foreground(self) -> Process | None:
+        """The first process that runs; what its users look at."""
+        return next((process for process in self.processes if process.alive), None)
+
+    def new_process(self, number: int) -> Process:
+        self._lives += 1
+        process = Process(self, number, life=self._lives)
+        self.processes = [*(other for other in self.processes if other.alive), process]
+        self.record(DeviceChanged(change=DeviceChange.STARTED))
+        return process
+
+    def running(self) -> Iterator[Process]:
+        return (process for process in self.processes if process.alive)
+
+    # What befalls it
+
+    def suspend(self, for_s: float | None) -> None:
+        if self.asleep:
+            return
+        self.record(DeviceChanged(change=DeviceChange.SUSPENDED, seconds=for_s or 0.0))
+        self.clock.suspend()
+        self.network.fall_asleep()
+        for process in self.running():
+            process.device.suspend()
+        if for_s is not None:
+            self.world.after(for_s, self.resume)
+
+    def resume(self) -> None:
+        if not self.asleep:
+            return
+        self.clock.resume()
+        self.record(DeviceChanged(change=DeviceChange.RESUMED))
+        self.network.wake()
+        for process in self.running():
+            process.device.resume()
+
+    def stall(self, for_s: float) -> None:
+        self.record(DeviceChanged(change=DeviceChange.STALLED, seconds=for_s))
+        for process in self.running():
+            process.device.stall(for_s)
+
+    def throttle(self, interval_s: float | None, for_s: float | None = None) -> None:
+        change = DeviceChange.UNTHROTTLED if interval_s is None else DeviceChange.THROTTLED
+        self.record(DeviceChanged(change=change, seconds=for_s or 0.0))
+        for process in self.running():
+            process.device.throttle(interval_s)
+        if for_s is not None:
+            self.world.after(for_s, self.throttle, None)
+
+    def step_clock(self, by_s: float) -> None:
+        self.clock.step_wall(by_s)
+        for process in self.running():
+            process.device.step_wall(by_s)
+        self.record(DeviceChanged(change=DeviceChange.CLOCK_STEPPED, seconds=by_s))
+
+
+class World:
+    """Everything of one run. Hand every event to `hear`; `seed` names all chance in it."""
+
+    def __init__(self, scenario: Scenario, policy: SessionPolicy, seed: int, *, naming: Naming, hear: Hear) -> None:
+        self.scenario = scenario
+        self.seed = seed
+        self.naming = naming
+        self.hear = hear
+        self.loop = running_loop()
+        self.began_at = STARTED_WITHIN_S
+        self.config = _config(scenario, policy)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._clock = VirtualClock(self.loop.world_time, epoch_s=EPOCH_S)
+        self._context = Context()
+        self._provider_record = self.journal("provider", clock=self._clock)
+        self.provider = EmbeddedProvider(
+            _provider_config(scenario), entropy=self.rng("provider").randbytes, listener=self
+        )
+        self.machines = [Machine(self, number) for number in range(1, scenario.devices + 1)]
+        for number in range(scenario.sessions):
+            self._add_user(number)
+
+    def rng(self, part: str) -> random.Random:
+        return random.Random(f"{self.seed}/{part}")
+
+    def journal(self, part: str, *, clock: VirtualClock, device: str = "", user_id: str = "") -> Record:
+        origin = self.naming.origin(part, device=device, user_id=user_id)
+        return Journal(clock=clock, emit=self.hear, origin=origin).record
+
+    def true_wall(self) -> float:
+        """The true time, which the provider keeps, whatever a device believes."""
+        return EPOCH_S + self.loop.world_time()
+
+    def after(self, seconds: float, do: Callable[..., None], *args: Any) -> None:
+        self.loop.call_at(self.loop.world_time() + seconds, do, *args, context=self._context)
+
+    # The provider's listener
+
+    def saw(self, endpoint: str, outcome: str) -> None:
+        self._provider_record(ProviderSaw(endpoint=str(endpoint), outcome=outcome))
+
+    def noted(self, what: str) -> None:
+        self._provider_record(ProviderNoted(what=what))
+
+    # Its course
+
+    async def play(self) -> Ending:
+        """From the start of the programs to the scenario's end."""
+        await asyncio.gather(*(self._open(machine) for machine in self.machines))
+        await self._sleep_until(0.0)
+        for machine in self.machines:
+            for user in machine.users:
+                self._spawn(self._live(machine, user))
+        for step in self.scenario.timeline:
+            await self._sleep_until(step.at_s)
+            self._perform(step)
+        await self._sleep_until(self.scenario.duration_s)
+        for task in self._tasks:
+            if task.done():
+                task.result()
+        return self._ending()
+
+    async def _open(self, machine: Machine) -> None:
+        await asyncio.sleep(self.rng(f"{machine.name}/start").uniform(0, STARTED_WITHIN_S - 1.0))
+        await machine.processes[0].start()
+
+    async def _live(self, machine: Machine, user: User) -> None:
+        rng = self.rng(f"{user.name}/life")
+        await asyncio.sleep(rng.uniform(0, self.scenario.sign_in_over_s))
+        process = machine.processes[0]
+        await process.device.create_task(self._sign_in(process, user))
+        acting = self.scenario.users
+        for at_s in action_times(acting, number=int(user.name[1:]), duration_s=self.scenario.duration_s, rng=rng):
+            await self._sleep_until(at_s)
+            # Nobody uses a device that sleeps.
+            if not machine.asleep and (foreground := machine.foreground) is not None:
+                foreground.device.create_task(user.ask(acting.route))
+
+    async def _sign_in(self, process: Process, user: User) -> None:
+        user.service = process.service
+        if self.scenario.provider_session:
+            await user.sign_in()
+            return
+        sent_at = process.device.clock.boot()
+        user.session = await process.service.adopt(self._grant(user.name), sent_at=sent_at)
+        # Whoever has signed in has found the provider.
+        await process.service.oauth.metadata()
+
+    def _grant(self, username: str) -> TokenGrant:
+        body = self.provider.tokens_for(username, now=self.true_wall())
+        answer = WireAnswer(status=200, headers={"content-type": "application/json"}, body=body)
+        grant = read_token_answer(answer, wall_received=self.true_wall())
+        assert isinstance(grant, TokenGrant)
+        return grant
+
+    def _spawn(self, work: Any) -> None:
+        self._tasks.append(self.loop.create_task(work))
+
+    async def _sleep_until(self, at_s: float) -> None:
+        left_s = self.began_at + at_s - self.loop.world_time()
+        if left_s > 0:
+            await asyncio.sleep(left_s)
+
+    def _add_user(self, number: int) -> None:
+        machine = self.machines[number % len(self.machines)]
+        name = f"u{number}"
+        machine.users.append(
+            User(
+                name,
+                acting=self.scenario.users,
+                calls=self.scenario.calls,
+                transport=machine.network,
+                api_url=self.config.api_url,
+                rng=self.rng(f"{name}/user"),
+                record=self.journal(f"{machine.name}/{name}", clock=machine.clock, device=machine.name, user_id=name),
+                now=self.loop.world_time,
+                keeps_browser=self.scenario.provider_session,
+            )
+        )
+
+    def _perform(self, step: Step) -> None:
+        if step.do is Verb.FAULT:
+            self._order(step)
+        elif step.do is Verb.END_SESSIONS_ELSEWHERE:
+            for number in range(self.scenario.sessions):
+                self.provider.end_sessions_of(f"u{number}", now=self.true_wall())
+        else:
+            chosen = self.machines if step.device is None else [self.machines[step.device - 1]]
+            for machine in chosen:
+                spread_s = step.spread_s and self.rng(f"{machine.name}/{step.at_s}").uniform(0, step.spread_s)
+                if spread_s:
+                    self.after(spread_s, self._befall, machine, step)
+                else:
+                    self._befall(machine, step)
+
+    def _order(self, step: Step) -> None:
+        fault = step.fault
+        assert fault is not None, "the step's shape needs it"
+        until_s = fault.until_s if step.for_s is None else step.for_s
+        fault = msgspec.structs.replace(fault, until_s=until_s)
+        self._provider_record(FaultOrdered(endpoint=str(fault.endpoint), fault=str(fault.kind)))
+        if until_s is not None:
+            ended = FaultEnded(endpoint=str(fault.endpoint), fault=str(fault.kind))
+            self.after(until_s, self._provider_record, ended)
+        self.provider.faults.order(fault, self.true_wall())
+
+    def _befall(self, machine: Machine, step: Step) -> None:  # noqa: C901, PLR0912 - one line for each verb
+        network, disk = machine.network, machine.disk
+        match step.do:
+            case Verb.SUSPEND:
+                machine.suspend(step.for_s)
+            case Verb.RESUME:
+                machine.resume()
+            case Verb.STALL:
+                machine.stall(step.for_s or 0.0)
+            case Verb.THROTTLE:
+                machine.throttle(step.every_s, step.for_s)
+            case Verb.UNTHROTTLE:
+                machine.throttle(None)
+            case Verb.CLOCK_STEP:
+                machine.step_clock(step.by_s or 0.0)
+            case Verb.NETWORK_DOWN:
+                network.go_down(step.for_s)
+            case Verb.NETWORK_UP:
+                network.come_up()
+            case Verb.NETWORK_SLOW:
+                network.slow_down(step.latency_s or 0.0, step.for_s)
+            case Verb.NETWORK_LOSS:
+                network.lose(step.share or 0.0, step.for_s)
+            case Verb.NETWORK_FLAP:
+                for turn in range(step.times or 1):
+                    self.after(2 * turn * (step.every_s or 1.0), network.go_down, step.every_s)
+            case Verb.NETWORK_RESET:
+                network.reset()
+            case Verb.PORTAL:
+                network.stand_before(step.for_s)
+            case Verb.LOSE_NEXT_ANSWER:
+                network.lose_answers(step.times or 1)
+            case Verb.STORE_FAILS:
+                disk.fill_up(step.for_s)
+                if step.for_s is not None:
+                    self.after(step.for_s, disk.recover)
+            case Verb.STORE_RECOVERS:
+                disk.recover()
+            case Verb.STORE_SLOW:
+                disk.slow_down(step.latency_s or 0.0)
+            case Verb.STORE_CORRUPTS:
+                disk.damage([user.session.session_id for user in machine.users if user.session is not None])
+            case Verb.OPEN_PROCESS:
+                self._spawn(self._take_up(machine.new_process(len(machine.processes) + 1)))
+            case Verb.KILL_PROCESS:
+                machine.processes[(step.process or 1) - 1].kill()
+                machine.record(DeviceChanged(change=DeviceChange.KILLED))
+            case Verb.RESTART_PROCESS:
+                self._spawn(self._take_up(machine.new_process(step.process or 1)))
+            case _:
+                self._use(machine, step)
+
+    def _use(self, machine: Machine, step: Step) -> None:
+        """What the users of a device do, or its program on their behalf."""
+        process = machine.foreground
+        if process is None:
+            return
+        for user in machine.users:
+            match step.do:
+                case Verb.CALL:
+                    for _ in range(step.times or 1):
+                        process.device.create_task(user.ask(step.route or self.scenario.users.route))
+                case Verb.ACT:
+                    process.device.call(user.act)
+                case Verb.LISTEN:
+                    process.listeners.append(_Asking(user, process))
+                case Verb.SIGN_IN:
+                    process.device.create_task(user.sign_in())
+                case Verb.SIGN_OUT:
+                    process.device.create_task(user.sign_out())
+                case Verb.FORCE_REFRESH:
+                    process.device.create_task(user.force_refresh())
+                case _:
+                    raise AssertionError(f"{step.do} has no meaning yet")
+
+    async def _take_up(self, process: Process) -> None:
+        """A further or restarted process goes on with the sessions that are stored."""
+        await process.start()
+        for user in process.machine.users:
+            await process.device.create_task(user.take_up(process.service))
+
+    def _ending(self) -> Ending:
+        held: dict[str, set[str | None]] = {}
+        for machine in self.machines:
+            for process in machine.running():
+                for session in process.service.sessions():
+                    held.setdefault(session.session_id, set()).add(refresh_token_held(session))
+        return Ending(
+            records_stored=sum(len(machine.disk) for machine in self.machines),
+            families_standing=self.provider.standing_families(now=self.true_wall()),
+            sessions_held=sum(tokens != {None} for tokens in held.values()),
+            processes_disagree=sum(len(tokens) > 1 for tokens in held.values()),
+        )
+
+
+class _Asking:
+    """A listener that, told of a refresh, asks for a token before it returns and again as soon as it can wait."""
+
+    def __init__(self, user: User, process: Process) -> None:
+        self._user = user
+        self._process = process
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event.fact, TokenRefreshed):
+            self._process.device.create_task(self._user.ask_for_token("listener"))
+
+
+def _config(scenario: Scenario, policy: SessionPolicy) -> SessionConfig:
+    """The application's own rules, its limits and cached routes, are the same under every policy."""
+    limits = policy.limits
+    if scenario.idle_limit_s is not None or scenario.absolute_limit_s is not None:
+        limits = SessionLimits(idle_s=scenario.idle_limit_s, absolute_s=scenario.absolute_limit_s)
+    cache = msgspec.structs.replace(policy.cache, routes=scenario.cached)
+    return SessionConfig(
+        issuer=ISSUER,
+        client_id="session-lab",
+        redirect_uri=REDIRECT_URI,
+        scope="openid api",
+        api_url=f"{ISSUER}/api/",
+        profile=ProviderProfile(rotates=scenario.rotates, grace_s=scenario.grace_s),
+        policy=msgspec.structs.replace(policy, limits=limits, cache=cache),
+    )
+
+
+def _provider_config(scenario: Scenario) -> ProviderConfig:
+    accounts = (f"u{number}" for number in range(scenario.sessions))
+    return ProviderConfig(
+        issuer=ISSUER,
+        access_ttl_s=scenario.access_ttl_s,
+        refresh_ttl_s=scenario.refresh_ttl_s,
+        grace_s=scenario.grace_s,
+        rotates=scenario.rotates,
+        session_ttl_s=30 * 86_400.0,
+        clients=demo_clients(redirect_uris=(REDIRECT_URI,)),
+        users=tuple(Account(username=name, name=name, email=f"{name}@example.org") for name in accounts),
+        access_token_format=AccessTokenFormat.OPAQUE,
+        signing_alg=SigningAlg.ES256,
+        id_token_on_refresh=False,
+    )
