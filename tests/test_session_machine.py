@@ -136,6 +136,15 @@ class SessionMachine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.pass_time(seconds)
 
+    @rule(offset_s=st.sampled_from([-1.0, 0.0, 1.0, 20.0]), in_trouble=st.booleans())
+    def call_around_the_expiry(self, offset_s: float, in_trouble: bool) -> None:  # noqa: FBT001 - drawn
+        left_s = self.session.status().token_left_s
+        if left_s is not None and left_s + offset_s > 0:
+            if in_trouble:
+                self.world.order(kind="status", status=503, endpoint="token", until_s=left_s + offset_s + 1)
+            self.pass_time(left_s + offset_s)
+            self.call_the_api_and_wait()
+
     @rule(count=st.integers(1, 5))
     def call_the_api(self, count: int) -> None:
         for _ in range(count):
