@@ -67,6 +67,12 @@ class TokenRefreshed(Fact, frozen=True):
     moved: bool
 
 
+class TokenFollowed(Fact, frozen=True):
+    """Another process that keeps this session in the same store had refreshed; its tokens were taken over."""
+
+    left_s: float
+
+
 class RefreshFailed(Fact, frozen=True):
     """`error` is the OAuth error code or the kind of failure, never the provider's own text."""
 
@@ -243,6 +249,7 @@ AnyFact = (
     | StateChanged
     | StuckFound
     | TokenRefreshed
+    | TokenFollowed
     | RefreshFailed
     | RefreshDiscarded
     | RetryScheduled

@@ -204,20 +204,47 @@ class SessionService:
         `credential` fetches tokens for the very same subject; a client's own never stands in for a user.
         """
         subject = None if grant.id_token is None else subject_of(grant.id_token)
-        session_id = self._new_id()
-        session = Session(
+        session = self._make(self._new_id(), subject, user_agent, credential)
+        session.return_to = return_to
+        await session.begin(grant, sent_at=sent_at)
+        return self._look_after(session)
+
+    async def resume(
+        self, session_id: str, *, user_agent: UserAgent | None = None, credential: StoredCredential | None = None
+    ) -> Session | None:
+        """Go on with a stored session, after a restart or beside another process; None if none is stored.
+
+        Raises SessionStoreError when the record cannot be read.
+        """
+        record = await self._store.load(session_id)
+        if record is None:
+            return None
+        id_token = record.tokens.id_token
+        session = self._make(session_id, None if id_token is None else subject_of(id_token), user_agent, credential)
+        session.resume_from(record)
+        return self._look_after(session)
+
+    def _make(
+        self,
+        session_id: str,
+        subject: str | None,
+        user_agent: UserAgent | None,
+        credential: StoredCredential | None,
+    ) -> Session:
+        stream_id = self._new_id()
+        return Session(
             self.around,
             origin=msgspec.structs.replace(
-                self._origin, stream_id=self._new_id(), session_id=session_id, user_id=subject or "service"
+                self._origin, stream_id=stream_id, session_id=session_id, user_id=subject or "service"
             ),
-            rng=self._rng(session_id),
+            rng=self._rng(f"{session_id}/{stream_id}"),
             user_agent=user_agent,
             subject=subject,
             credential=credential,
         )
-        session.return_to = return_to
-        await session.begin(grant, sent_at=sent_at)
-        self._sessions[session_id] = session
+
+    def _look_after(self, session: Session) -> Session:
+        self._sessions[session.session_id] = session
         session.start_session_management()
         return session
 

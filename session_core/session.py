@@ -22,7 +22,6 @@ from session_core.events import (
     LimitWarned,
     Origin,
     PartCrashed,
-    PersistFailed,
     SessionEnded,
     SessionStarted,
     StuckFound,
@@ -31,12 +30,14 @@ from session_core.events import (
 from session_core.fallback_auth_manager import FallbackAuthManager, StoredCredential, UserAgent
 from session_core.jwt_checks import read_unverified, subject_of
 from session_core.oauth_client import OAuthClient
+from session_core.refresh_troubles import RefreshTroubles
 from session_core.retry_manager import RetryManager
 from session_core.session_health import HealthInputs, HealthScore, health
 from session_core.session_heartbeat import SessionHeartbeat
+from session_core.session_keeper import SessionKeeper
 from session_core.session_limits import LimitVerdict, Standing
 from session_core.session_state import SessionStateMachine, stuck_at
-from session_core.session_store import SessionRecord, SessionStore, SessionStoreError
+from session_core.session_store import SessionRecord, SessionStore
 from session_core.session_worker import SessionWorker
 from session_core.token_answers import TokenGrant
 from session_core.token_manager import RefreshResult, TokenManager, TokenStatistics
@@ -45,6 +46,7 @@ from session_core.vocabulary import EndReason, GapKind, Limit, RefreshReason, Si
 
 CACHE_SWEEP_S = 60.0
 PERSIST_RETRY_S = 30.0
+LOOK_ELSEWHERE_S = 30.0
 PERSIST_S_MAX = 10.0
 
 
@@ -97,8 +99,10 @@ class Session:
         "_client",
         "_closed",
         "_journal",
+        "_keeper",
         "_last_activity_at",
         "_limit_at",
+        "_looked_at",
         "_machine",
         "_managed",
         "_persist_at",
@@ -108,9 +112,7 @@ class Session:
         "_swept_at",
         "_tasks",
         "_tokens",
-        "_version",
         "_warned",
-        "_writing",
         "return_to",
         "session_id",
         "user_id",
@@ -146,18 +148,28 @@ class Session:
             user_agent=user_agent,
             subject=subject,
         )
+        self._keeper = SessionKeeper(
+            around.store, session_id=self.session_id, facts=self._facts, clock=clock, record=record
+        )
         self._tokens = TokenManager(
             oauth=around.oauth,
             chain=chain,
             policy=policy.refresh,
             profile=around.config.profile,
-            breaker=policy.breaker,
+            troubles=RefreshTroubles(
+                policy=policy.refresh,
+                profile=around.config.profile,
+                breaker=policy.breaker,
+                retry=self._retry,
+                rng=rng,
+                record=record,
+            ),
             retry=self._retry,
             clock=clock,
             rng=rng,
             record=record,
             signal=self._machine.fire,
-            persist=self._persist,
+            keeper=self._keeper,
             on_change=self._look_again,
             on_end=self._note_end,
             return_to=lambda: self.return_to,
@@ -169,9 +181,7 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._managed = self._closed = False
         self._subject = subject
-        self._version: int | None = 0
-        self._writing = asyncio.Lock()
-        self._started_at = self._last_activity_at = self._swept_at = clock.boot()
+        self._started_at = self._last_activity_at = self._swept_at = self._looked_at = clock.boot()
         self._limit_at = policy.limits.reached_at(self._started_at, self._started_at)
         self._beat_at: float | None = None
         self._persist_at: float | None = None
@@ -206,7 +216,7 @@ class Session:
         """Go on from a stored record after a restart."""
         self._started_at, self._last_activity_at = record.started_at, record.last_activity_at
         self._limit_at = self._around.config.policy.limits.reached_at(record.started_at, record.last_activity_at)
-        self._version = record.version
+        self._keeper.resume(record)
         self._tokens.restore(record.tokens, refresh_sent_at=record.refresh_sent_at)
         self._machine.fire(Signal.SIGNED_IN)
         self._note_start(resumed=True)
@@ -367,6 +377,7 @@ class Session:
             return self._next_limit(now)
         self._tokens.refresh_soon(now)
         self._retry_persist(now)
+        self._look_elsewhere(now)
         return min(
             (
                 due
@@ -374,6 +385,7 @@ class Session:
                     self._next_limit(now),
                     self._tokens.next_due(),
                     self._persist_at,
+                    self._looked_at + LOOK_ELSEWHERE_S if self._keeper.shared else None,
                     self._sweep(now),
                     stuck_at(self._machine.state, self._machine.since),
                     self._tokens.stuck_at,
@@ -486,51 +498,24 @@ class Session:
             self._persist_at = now + PERSIST_RETRY_S
             self._spawn(self._write_again())
 
+    def _look_elsewhere(self, now: float) -> None:
+        if self._keeper.shared and now >= self._looked_at + LOOK_ELSEWHERE_S:
+            self._looked_at = now
+            self._spawn(self._tokens.look_elsewhere())
+
     async def _write_again(self) -> None:
         if await self._tokens.retry_persist() and self._tokens.failures == 0:
             self._machine.fire(Signal.PERSIST_RECOVERED)
 
-    async def _persist(self, tokens: TokenSet | None, refresh_sent_at: float | None) -> bool:
-        """Write or, without tokens, forget. One at a time and in order, so that no late write outlives a sign-out."""
-        try:
-            async with asyncio.timeout(PERSIST_S_MAX), self._writing:
-                written = await self._forget() if tokens is None else await self._write(tokens, refresh_sent_at)
-        except (SessionStoreError, TimeoutError) as error:
-            self._journal.record(PersistFailed(error=error.code if isinstance(error, SessionStoreError) else "timeout"))
-            return False
-        if not written:
-            self._journal.record(PersistFailed(error="superseded"))
-        return written
-
-    async def _forget(self) -> bool:
-        self._version = None
-        await self._around.store.delete(self.session_id)
-        self._version = 0
-        return True
-
-    async def _write(self, tokens: TokenSet, refresh_sent_at: float | None) -> bool:
-        version = await self._stored_version()
-        # Not known until the store has answered: a write that fails or is given up may have landed.
-        self._version = None
-        written = await self._around.store.save(
-            SessionRecord(
-                session_id=self.session_id,
-                user_id=self.user_id,
-                version=version,
-                tokens=tokens,
-                started_at=self._started_at,
-                last_activity_at=self._last_activity_at,
-                refresh_sent_at=refresh_sent_at,
-            )
+    def _facts(self, tokens: TokenSet, refresh_sent_at: float | None) -> SessionRecord:
+        return SessionRecord(
+            session_id=self.session_id,
+            user_id=self.user_id,
+            tokens=tokens,
+            started_at=self._started_at,
+            last_activity_at=self._last_activity_at,
+            refresh_sent_at=refresh_sent_at,
         )
-        self._version = version if written is None else written.version
-        return written is not None
-
-    async def _stored_version(self) -> int:
-        if self._version is not None:
-            return self._version
-        held = await self._around.store.load(self.session_id)
-        return 0 if held is None else held.version
 
     def _note_start(self, *, resumed: bool) -> None:
         tokens, limits = self._tokens.tokens, self._around.config.policy.limits

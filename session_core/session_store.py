@@ -20,6 +20,7 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a session needs to go on after a restart.
 
     `refresh_sent_at` is set while a refresh is under way: found after a crash, the refresh token may be spent.
+    `lease_until` is the boot second up to which the process that refreshes is known to live.
     """
 
     session_id: str
@@ -29,10 +30,14 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float
     last_activity_at: float
     refresh_sent_at: float | None = None
+    lease_until: float | None = None
 
 
 class SessionStore(Protocol):
-    """Every call may raise SessionStoreError."""
+    """Every call may raise SessionStoreError. `shared` says that several processes keep the same sessions in it."""
+
+    @property
+    def shared(self) -> bool: ...
 
     async def load(self, session_id: str) -> SessionRecord | None: ...
 
@@ -48,6 +53,8 @@ class SessionStore(Protocol):
 
 class MemorySessionStore:
     """For one process and its life."""
+
+    shared = False
 
     def __init__(self) -> None:
         self._records: dict[str, SessionRecord] = {}

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
 
 from session_core.clock import Clock
 from session_core.errors import LoginRequest, LoginRequiredError, SessionEndedError, TokenUnavailableError
-from session_core.events import PartCrashed, Record, RefreshDiscarded, RefreshFailed, TokenRefreshed, TokenRevoked
+from session_core.events import (
+    PartCrashed,
+    Record,
+    RefreshDiscarded,
+    RefreshFailed,
+    TokenFollowed,
+    TokenRefreshed,
+    TokenRevoked,
+)
 from session_core.fallback_auth_manager import FallbackAuthManager, LoginNeeded, Postponed, Recovered
 from session_core.oauth_client import OAuthClient
-from session_core.refresh_plan import PROBE_S, ProviderProfile, blocked, pause_s, probe_pause_s
-from session_core.retry_manager import BreakerPolicy, Call, CircuitBreaker, RetryManager
+from session_core.refresh_plan import ProviderProfile
+from session_core.refresh_troubles import RefreshTroubles
+from session_core.retry_manager import Call, RetryManager
+from session_core.session_keeper import Keeping, Kept, SessionKeeper, lease_holds
+from session_core.session_store import SessionRecord
 from session_core.token_answers import TokenGrant, TokenRefusal
 from session_core.tokens import Action, RefreshPolicy, TokenSet, decide, moved
 from session_core.vocabulary import BreakerState, EndReason, FallbackStep, Outcome, RefreshReason, Signal
@@ -39,11 +50,11 @@ class TokenStatistics(msgspec.Struct, frozen=True, kw_only=True):
     retry_at: float
 
 
-Persist = Callable[[TokenSet | None, float | None], Awaitable[bool]]
-
 # Longer than the slowest honest refresh and chain; a refresh under way for longer is stuck.
 REFRESH_S_MAX = 120.0
 FORGET_TRIES = 3
+# How often a process looks whether the one that refreshes has finished.
+FOLLOW_S = 0.25
 
 
 class TokenManager:
@@ -52,28 +63,20 @@ class TokenManager:
     Invariants: at most one refresh is under way; new tokens are durable before the old are dropped; a refresh token
     that may be spent is sent again only inside the provider's grace window; only REJECTED, or a refresh token that
     cannot be used any more, leads to the fallback chain, and the access token serves to its end before it.
-
-    `persist(tokens, refresh_sent_at)` writes durably and says whether it could; without tokens it forgets the session.
+    Of several processes that keep one session in a shared store, one refreshes and the others follow.
     """
 
     __slots__ = (
-        "_breaker",
         "_chain",
         "_clock",
-        "_failed_at",
         "_generation",
-        "_lost",
-        "_maybe_spent_at",
+        "_keeper",
         "_oauth",
-        "_offline_since",
         "_on_change",
         "_on_end",
-        "_persist",
         "_policy",
-        "_probe_first",
         "_profile",
         "_record",
-        "_refresh_failures",
         "_refreshes",
         "_retry",
         "_return_to",
@@ -82,13 +85,11 @@ class TokenManager:
         "_subject",
         "_task",
         "_task_began_at",
+        "_troubles",
         "_unauthorized_until",
         "ended",
-        "failures",
-        "last_outcome",
         "login",
         "persisted",
-        "retry_at",
         "tokens",
     )
 
@@ -99,13 +100,13 @@ class TokenManager:
         chain: FallbackAuthManager,
         policy: RefreshPolicy,
         profile: ProviderProfile,
-        breaker: BreakerPolicy,
+        troubles: RefreshTroubles,
         retry: RetryManager,
         clock: Clock,
         rng: random.Random,
         record: Record,
         signal: Callable[[Signal], object],
-        persist: Persist,
+        keeper: SessionKeeper,
         on_change: Callable[[], object],
         on_end: Callable[[EndReason], object],
         return_to: Callable[[], str],
@@ -115,13 +116,13 @@ class TokenManager:
         self._chain = chain
         self._policy = policy
         self._profile = profile
-        self._breaker = CircuitBreaker(breaker, record=record)
+        self._troubles = troubles
         self._retry = retry
         self._clock = clock
         self._rng = rng
         self._record = record
         self._signal = signal
-        self._persist = persist
+        self._keeper = keeper
         self._on_change = on_change
         self._on_end = on_end
         self._subject = subject
@@ -129,18 +130,9 @@ class TokenManager:
         self.tokens: TokenSet | None = None
         self.ended: EndReason | None = None
         self.login: LoginRequest | None = None
-        self.failures = 0
-        self.last_outcome: Outcome | None = None
         self.persisted = True
-        self.retry_at = 0.0
         self._refreshes = 0
-        self._refresh_failures = 0
         self._generation = 0
-        self._failed_at: float | None = None
-        self._lost: EndReason | None = None
-        self._maybe_spent_at: float | None = None
-        self._offline_since: float | None = None
-        self._probe_first = False
         self._unauthorized_until = 0.0
         self._task: asyncio.Task[RefreshResult] | None = None
         self._task_began_at = 0.0
@@ -156,31 +148,41 @@ class TokenManager:
 
     @property
     def breaker_state(self) -> BreakerState:
-        return self._breaker.state
+        return self._troubles.breaker.state
+
+    @property
+    def failures(self) -> int:
+        """Refreshes that failed since the last that worked."""
+        return self._troubles.failures
+
+    @property
+    def retry_at(self) -> float:
+        """The boot second before which no refresh is tried."""
+        return self._troubles.retry_at
 
     def statistics(self) -> TokenStatistics:
         return TokenStatistics(
             refreshes=self._refreshes,
-            refresh_failures=self._refresh_failures,
-            failures_in_row=self.failures,
-            last_outcome=self.last_outcome,
-            breaker=self._breaker.state,
-            retry_at=self.retry_at,
+            refresh_failures=self._troubles.total,
+            failures_in_row=self._troubles.failures,
+            last_outcome=self._troubles.last_outcome,
+            breaker=self._troubles.breaker.state,
+            retry_at=self._troubles.retry_at,
         )
 
     async def adopt(self, grant: TokenGrant, *, sent_at: float) -> None:
         """Begin with the tokens of a sign-in asked for at boot second `sent_at`."""
         self._generation += 1
-        self._forget_troubles()
+        self._troubles.forget()
         self.ended = self.login = None
         tokens = self._token_set(grant, None, sent_at)
-        self.persisted = await self._persist(tokens, None)
+        self.persisted = (await self._keeper.replace(tokens)).durable
         self.tokens = tokens
 
     def restore(self, tokens: TokenSet, *, refresh_sent_at: float | None) -> None:
         """Go on after a restart; a refresh that was under way then may have spent the refresh token."""
         self.tokens = tokens
-        self._maybe_spent_at = refresh_sent_at
+        self._troubles.maybe_spent_at = refresh_sent_at
 
     def peek(self) -> str | None:
         """A token that is valid now and not due for replacement. Safe from any thread; never starts anything."""
@@ -219,8 +221,7 @@ class TokenManager:
         if tokens is None or self._task is not None or not self._policy.proactive:
             return None
         now, due_at = self._clock.boot(), tokens.refresh_due_at
-        troubled = self.failures > 0 or self._maybe_spent_at is not None
-        if troubled and self._blocked(tokens, max(now, self.retry_at)) is None:
+        if self._troubles.pending() and self._blocked(tokens, max(now, self.retry_at)) is None:
             # What failed is tried again until it works; a replay must even come inside the grace window.
             return self.retry_at
         if self._blocked(tokens, max(due_at, now)) is not None:
@@ -233,9 +234,10 @@ class TokenManager:
         now = self._clock.boot()
         if self._task is None:
             if self._blocked(tokens, now) is not None and not tokens.expired(now):
-                return RefreshResult(outcome=self.last_outcome or Outcome.REJECTED, retry_at=tokens.expires_at)
-            if self._breaker.rests(now):
-                return RefreshResult(outcome=self.last_outcome or Outcome.TRANSIENT, retry_at=self._breaker.retry_at)
+                return RefreshResult(outcome=self._last_outcome(Outcome.REJECTED), retry_at=tokens.expires_at)
+            breaker = self._troubles.breaker
+            if breaker.rests(now):
+                return RefreshResult(outcome=self._last_outcome(Outcome.TRANSIENT), retry_at=breaker.retry_at)
         task = self._task or self._start(reason)
         await asyncio.wait({task}, timeout=self._policy.caller_wait_s_max)
         if task.done() and not task.cancelled() and task.exception() is None:
@@ -266,14 +268,8 @@ class TokenManager:
         tokens = self.tokens
         if tokens is None:
             return
-        self._probe_first = True
-        if self._offline_since is not None:
-            # However long ago the network was lost, waking is when it comes back.
-            self._offline_since = now
-            self.retry_at = min(self.retry_at, now + PROBE_S[1])
+        self._troubles.wake(tokens, now)
         if not tokens.expired(now):
-            if now >= tokens.refresh_due_at:
-                self.retry_at = max(self.retry_at, now + self._policy.spread_s(tokens, now=now, rng=self._rng))
             self._signal(Signal.RESUMED)
         elif self._task is None and now >= self.retry_at and self._policy.proactive:
             self._start(RefreshReason.RESUME)
@@ -292,10 +288,21 @@ class TokenManager:
         """Write again what could not be written; whether it is durable now."""
         tokens = self.tokens
         if tokens is not None and not self.persisted and self._task is None:
-            durable = await self._persist(tokens, self._maybe_spent_at)
+            kept = await self._keeper.write(tokens, self._troubles.maybe_spent_at)
             if tokens is self.tokens:
-                self.persisted = durable
+                self._heed(kept)
         return self.persisted
+
+    async def look_elsewhere(self) -> None:
+        """Learn from a shared store what other processes did to this session: refreshed it, or ended it."""
+        tokens = self.tokens
+        if tokens is not None and self.persisted and self._at_rest_with(tokens):
+            kept = await self._keeper.look()
+            if self._at_rest_with(tokens) and kept.keeping is not Keeping.FAILED:
+                self._heed(kept)
+
+    def _at_rest_with(self, tokens: TokenSet) -> bool:
+        return tokens is self.tokens and self._task is None
 
     def end(self, reason: EndReason, *, revoke: bool) -> Coroutine[Any, Any, None]:
         """Drop the tokens for `reason`, at once; what is awaited forgets them in the store and gives them back.
@@ -312,7 +319,7 @@ class TokenManager:
     async def _forget_stored(self) -> None:
         """What stays in the store would undo a sign-out at the next restart; a new sign-in replaces it."""
         for _ in range(FORGET_TRIES):
-            if await self._persist(None, None) or self.tokens is not None:
+            if await self._keeper.forget() or self.tokens is not None:
                 return
 
     def _drop(self, reason: EndReason) -> TokenSet | None:
@@ -332,8 +339,10 @@ class TokenManager:
     def _blocked(self, tokens: TokenSet, now: float) -> EndReason | None:
         if not self._chain.allows(FallbackStep.REFRESH_TOKEN):
             return EndReason.NO_REFRESH_TOKEN
-        reason = blocked(tokens, now=now, maybe_spent_at=self._maybe_spent_at, profile=self._profile)
-        return self._lost if reason is EndReason.NO_REFRESH_TOKEN and self._lost is not None else reason
+        return self._troubles.blocked(tokens, now)
+
+    def _last_outcome(self, otherwise: Outcome) -> Outcome:
+        return self._troubles.last_outcome or otherwise
 
     async def _wait_for_token(self, deadline: float) -> str:
         tries_left = self._retry.policy(Call.TOKEN).attempts_max
@@ -344,7 +353,7 @@ class TokenManager:
                 return tokens.access_token
             waits = self._task is None and now < self.retry_at
             if now >= deadline or not tries_left or (waits and self.retry_at > deadline):
-                raise TokenUnavailableError(self.last_outcome or Outcome.AMBIGUOUS, max(0.0, self.retry_at - now))
+                raise TokenUnavailableError(self._last_outcome(Outcome.AMBIGUOUS), max(0.0, self.retry_at - now))
             if waits:
                 await asyncio.sleep(self.retry_at - now)
             else:
@@ -363,9 +372,8 @@ class TokenManager:
         self._task = None
         crash = None if task.cancelled() else task.exception()
         if task.cancelled() or crash is not None:
-            self.failures += 1
-            self.last_outcome = Outcome.AMBIGUOUS
-            self.retry_at = self._clock.boot() + self._retry.policy(Call.TOKEN).backoff_s(self.failures, self._rng)
+            self._keeper.release()
+            self._troubles.crashed(self._clock.boot())
         if crash is not None:
             self._record(PartCrashed(part="refresh", error=type(crash).__name__))
             self._signal(Signal.REFRESH_FAILED)
@@ -377,12 +385,13 @@ class TokenManager:
             return await self._discard(None)
         why = self._blocked(tokens, self._clock.boot())
         if why is not None:
-            return await self._recover(why)
-        if not self._breaker.allows(self._clock.boot()):
-            self.retry_at = max(self.retry_at, self._breaker.retry_at)
+            return await self._news_or_chain(tokens, why, reason)
+        troubles = self._troubles
+        if not troubles.breaker.allows(self._clock.boot()):
+            troubles.retry_at = max(troubles.retry_at, troubles.breaker.retry_at)
             return RefreshResult(outcome=Outcome.THROTTLED, retry_at=self.retry_at)
         self._signal(Signal.REFRESH_STARTED)
-        probed, generation = self._probe_first, self._generation
+        probed, generation = troubles.probe_first, self._generation
         if probed and not await self._reachable():
             refusal = TokenRefusal(outcome=Outcome.OFFLINE, error="unreachable")
             if generation == self._generation:
@@ -391,25 +400,36 @@ class TokenManager:
             return await self._discard(None)
         return await self._refresh(tokens, reason, probed=probed)
 
+    async def _news_or_chain(self, tokens: TokenSet, why: EndReason, reason: RefreshReason) -> RefreshResult:
+        """The refresh token is of no use here; another process may have had more luck."""
+        if self._keeper.shared:
+            kept = await self._keeper.look()
+            if tokens is not self.tokens:
+                return await self._discard(None)
+            if kept.keeping is Keeping.GONE or (
+                kept.latest is not None and kept.latest.tokens.access_token != tokens.access_token
+            ):
+                return self._heed(kept)
+        return await self._give_up_refreshing(tokens, why, reason)
+
     async def _reachable(self) -> bool:
         reachable = await self._oauth.probe()
         if reachable:
-            self._probe_first = False
-            if self._offline_since is not None:
-                self._offline_since = None
+            self._troubles.probe_first = False
+            if self._troubles.offline_since is not None:
+                self._troubles.offline_since = None
                 self._signal(Signal.NETWORK_BACK)
         return reachable
 
     async def _refresh(self, tokens: TokenSet, reason: RefreshReason, *, probed: bool) -> RefreshResult:
         assert tokens.refresh_token is not None, "blocked() lets no session without one through"
-        generation, spent_before = self._generation, self._maybe_spent_at
-        if self._profile.rotates:
+        generation, troubles = self._generation, self._troubles
+        spent_before = troubles.maybe_spent_at
+        if self._profile.rotates or self._keeper.shared:
             # Written ahead: a crash between the answer and the commit must not be followed by a blind replay.
-            self._maybe_spent_at = spent_before if spent_before is not None else self._clock.boot()
-            durable = await self._persist(tokens, self._maybe_spent_at)
-            if generation != self._generation:
-                return await self._discard(None)
-            self.persisted = durable
+            settled = await self._claim(tokens, reason)
+            if settled is not None:
+                return settled
         sent_at = self._clock.boot()
         result = await self._oauth.refresh(tokens.refresh_token, subject=self._subject)
         if generation != self._generation:
@@ -417,50 +437,106 @@ class TokenManager:
         if isinstance(result, TokenGrant):
             return await self._commit(result, sent_at, reason, Signal.REFRESH_SUCCEEDED)
         if result.outcome is not Outcome.AMBIGUOUS:
-            self._maybe_spent_at = spent_before
+            troubles.maybe_spent_at = spent_before
         if result.outcome is Outcome.OFFLINE and probed:
             # The network is there and only this endpoint is not: that is the provider's trouble, at its pace.
             result = msgspec.structs.replace(result, outcome=Outcome.TRANSIENT)
-            self._probe_first = True
+            troubles.probe_first = True
         return await self._refused(tokens, result, reason, sent_at)
+
+    async def _claim(self, tokens: TokenSet, reason: RefreshReason) -> RefreshResult | None:
+        """Become the one process that refreshes; a result where that is not needed, or not possible, any more."""
+        generation, troubles = self._generation, self._troubles
+        while True:
+            mark = troubles.maybe_spent_at if troubles.maybe_spent_at is not None else self._clock.boot()
+            kept = await self._keeper.claim(tokens, mark)
+            if generation != self._generation:
+                return await self._discard(None)
+            latest, now = kept.latest, self._clock.boot()
+            if kept.durable or (kept.keeping is Keeping.FAILED and self._may_go_alone(tokens, now)):
+                self.persisted = kept.durable
+                troubles.maybe_spent_at = mark
+                return None
+            if kept.keeping is Keeping.FAILED:
+                self.persisted = False
+                refusal = TokenRefusal(outcome=Outcome.TRANSIENT, error="session_store")
+                return await self._refused(tokens, refusal, reason, now)
+            if latest is None or latest.tokens.access_token != tokens.access_token:
+                return self._heed(kept)
+            if lease_holds(latest, now=now):
+                await asyncio.sleep(FOLLOW_S)
+            elif latest.refresh_sent_at is not None:
+                # The process that sent it died: as after a crash of our own, the refresh token may be spent.
+                troubles.maybe_spent_at = latest.refresh_sent_at
+                why = self._blocked(tokens, now)
+                if why is not None:
+                    return await self._give_up_refreshing(tokens, why, reason)
+
+    def _may_go_alone(self, tokens: TokenSet, now: float) -> bool:
+        """Without its store a process may refresh if no other can hold the session, or if nothing else is left."""
+        return not self._keeper.shared or tokens.expired(now)
+
+    def _heed(self, kept: Kept) -> RefreshResult:
+        """Take in what the store says: that it is durable, or what another process made of the session."""
+        self.persisted = kept.keeping is not Keeping.FAILED
+        if kept.keeping is Keeping.GONE:
+            self._drop(EndReason.SIGNED_OUT_ELSEWHERE)
+            self._keeper.release()
+            self._signal(Signal.SIGNED_OUT)
+            self._on_end(EndReason.SIGNED_OUT_ELSEWHERE)
+            return RefreshResult(outcome=Outcome.REJECTED)
+        if kept.latest is not None:
+            self._follow(kept.latest)
+        return RefreshResult(outcome=Outcome.OK if kept.durable or kept.latest is not None else Outcome.TRANSIENT)
+
+    def _follow(self, latest: SessionRecord) -> None:
+        if self.tokens is None or latest.tokens.access_token == self.tokens.access_token:
+            return
+        self.tokens = latest.tokens
+        self._troubles.forget()
+        self._troubles.maybe_spent_at = latest.refresh_sent_at
+        self._record(TokenFollowed(left_s=latest.tokens.expires_at - self._clock.boot()))
+        self._signal(Signal.REFRESH_SUCCEEDED)
 
     async def _commit(self, grant: TokenGrant, sent_at: float, reason: RefreshReason, signal: Signal) -> RefreshResult:
         generation, old = self._generation, self.tokens
         new = self._token_set(grant, old, sent_at)
-        durable = await self._persist(new, None)
+        kept = await self._keeper.write(new, None)
+        if kept.latest is not None and old is not None and kept.latest.tokens.access_token == old.access_token:
+            # Another process only took our lease for abandoned; what we hold is newer than what it has.
+            kept = await self._keeper.replace(new)
         if generation != self._generation:
             return await self._discard(grant)
-        now = self._clock.boot()
+        if kept.keeping is Keeping.MOVED:
+            return self._heed(kept)
+        if kept.keeping is Keeping.GONE:
+            self._heed(kept)
+            return await self._discard(grant)
+        durable, now = kept.durable, self._clock.boot()
         refreshed = TokenRefreshed(
             reason=reason,
-            attempt=self.failures + 1,
+            attempt=self._troubles.failures + 1,
             duration_ms=(now - sent_at) * 1000,
-            waited_s=now - (sent_at if self._failed_at is None else self._failed_at),
+            waited_s=now - (sent_at if self._troubles.failed_at is None else self._troubles.failed_at),
             left_s=0.0 if old is None else old.expires_at - sent_at,
             life_s=new.life_s,
             rotated=grant.refresh_token is not None and (old is None or grant.refresh_token != old.refresh_token),
             moved=moved(old, new),
         )
         self.tokens, self.persisted = new, durable
-        self._forget_troubles()
+        self._troubles.forget()
         self._refreshes += 1
-        self.last_outcome = Outcome.OK
+        self._troubles.last_outcome = Outcome.OK
         # Told last: a listener that asks for a token gets the new one.
         self._record(refreshed)
-        self._breaker.observe(Outcome.OK, now=now, retry_after_s=None)
+        self._troubles.breaker.observe(Outcome.OK, now=now, retry_after_s=None)
         self._signal(signal)
         if not durable:
             self._signal(Signal.PERSIST_FAILED)
         slept = now - sent_at > self._policy.request_timeout_s
         if not moved(old, new) and not slept:
-            self.retry_at = now + self._policy.unmoved_pause_s
+            self._troubles.retry_at = now + self._policy.unmoved_pause_s
         return RefreshResult(outcome=Outcome.OK, retry_at=self.retry_at)
-
-    def _forget_troubles(self) -> None:
-        self.failures = 0
-        self.retry_at = 0.0
-        self._failed_at = self._lost = self._maybe_spent_at = self._offline_since = None
-        self._probe_first = False
 
     def _token_set(self, grant: TokenGrant, old: TokenSet | None, sent_at: float) -> TokenSet:
         expires_at = sent_at + grant.life_s
@@ -481,12 +557,13 @@ class TokenManager:
     async def _refused(
         self, tokens: TokenSet, refusal: TokenRefusal, reason: RefreshReason, sent_at: float
     ) -> RefreshResult:
-        now = self._clock.boot()
-        self._count_failure(refusal, now, sent_at)
+        troubles, generation, now = self._troubles, self._generation, self._clock.boot()
+        rejected = refusal.outcome is Outcome.REJECTED
+        troubles.count(refusal, now=now, sent_at=sent_at)
         self._record(
             RefreshFailed(
                 reason=reason,
-                attempt=self.failures,
+                attempt=troubles.failures,
                 outcome=refusal.outcome,
                 status=refusal.status,
                 error=refusal.error,
@@ -494,71 +571,32 @@ class TokenManager:
                 left_s=tokens.expires_at - now,
             )
         )
-        if refusal.outcome is Outcome.REJECTED:
-            self._lost = EndReason.REFRESH_REJECTED
+        if rejected:
+            troubles.lost = EndReason.REFRESH_REJECTED
             tokens = self.tokens = msgspec.structs.replace(tokens, refresh_token=None)
-            generation = self._generation
-            durable = await self._persist(tokens, None)
+        marked = self._profile.rotates or self._keeper.shared
+        if rejected or (marked and self.persisted and refusal.outcome is not Outcome.AMBIGUOUS):
+            # The answer is clear, so the mark written ahead must not outlive it.
+            kept = await self._keeper.write(tokens, troubles.maybe_spent_at)
             if generation != self._generation:
                 return await self._discard(None)
-            self.persisted = durable
+            self.persisted = kept.keeping is not Keeping.FAILED
+        self._keeper.release()
         why = self._blocked(tokens, now)
         if why is not None:
-            if tokens.expired(now) or reason is RefreshReason.UNAUTHORIZED:
-                return await self._recover(why)
-            self.retry_at = tokens.expires_at
-            self._signal(Signal.REFRESH_FAILED)
-        else:
-            self._plan_retry(tokens, refusal, now)
-        return RefreshResult(outcome=refusal.outcome, retry_at=self.retry_at)
+            return await self._give_up_refreshing(tokens, why, reason)
+        self._signal(troubles.plan(tokens, refusal, now))
+        return RefreshResult(outcome=refusal.outcome, retry_at=troubles.retry_at)
 
-    def _count_failure(self, refusal: TokenRefusal, now: float, sent_at: float) -> None:
-        self.failures += 1
-        self._refresh_failures += 1
-        self.last_outcome = refusal.outcome
-        if self._failed_at is None:
-            self._failed_at = sent_at
-        self._breaker.observe(refusal.outcome, now=now, retry_after_s=refusal.retry_after_s)
-
-    def _plan_retry(self, tokens: TokenSet, refusal: TokenRefusal, now: float) -> None:
-        if refusal.outcome is Outcome.OFFLINE:
-            delay_s = self._probe_pause_s(now)
-            self._signal(Signal.NETWORK_LOST)
-        else:
-            delay_s = self._pause_s(tokens, refusal, now)
-            self._signal(Signal.REFRESH_FAILED)
-        self.retry_at = now + delay_s
-        self._retry.note(
-            Call.TOKEN, self.failures, refusal.outcome, delay_s, told_by_server=refusal.retry_after_s is not None
-        )
-
-    def _probe_pause_s(self, now: float) -> float:
-        self._probe_first = True
-        if self._offline_since is None:
-            self._offline_since = now
-        return probe_pause_s(now - self._offline_since, self._rng)
-
-    def _pause_s(self, tokens: TokenSet, refusal: TokenRefusal, now: float) -> float:
-        if not self._profile.honours_retry_after:
-            refusal = msgspec.structs.replace(refusal, retry_after_s=None)
-        delay_s = pause_s(
-            refusal,
-            tokens=tokens,
-            now=now,
-            failures=self.failures,
-            policy=self._policy,
-            retry=self._retry.policy(Call.TOKEN),
-            rng=self._rng,
-        )
-        if self._breaker.state is BreakerState.OPEN:
-            cooldown_s = self._breaker.retry_at - now
-            return max(delay_s, cooldown_s + self._rng.uniform(0, 0.1 * cooldown_s))
-        if self._maybe_spent_at is not None:
-            replay_left_s = self._profile.replay_until(self._maybe_spent_at) - now
-            if replay_left_s > 0:
-                # The replay must come inside the grace window or not at all.
-                return min(delay_s, replay_left_s / 2)
-        return delay_s
+    async def _give_up_refreshing(self, tokens: TokenSet, why: EndReason, reason: RefreshReason) -> RefreshResult:
+        """The refresh token is of no use any more: the access token serves to its end, then the chain."""
+        # An API that says no is believed once the provider has said no as well.
+        refused = reason is RefreshReason.UNAUTHORIZED and why is EndReason.REFRESH_REJECTED
+        if tokens.expired(self._clock.boot()) or refused:
+            return await self._recover(why)
+        self._troubles.retry_at = tokens.expires_at
+        self._signal(Signal.REFRESH_FAILED)
+        return RefreshResult(outcome=self._last_outcome(Outcome.AMBIGUOUS), retry_at=tokens.expires_at)
 
     async def _recover(self, reason: EndReason) -> RefreshResult:
         generation = self._generation
@@ -572,8 +610,8 @@ class TokenManager:
             case Postponed(outcome=outcome, retry_after_s=retry_after_s):
                 now = self._clock.boot()
                 refusal = TokenRefusal(outcome=outcome, error="postponed", retry_after_s=retry_after_s)
-                self._count_failure(refusal, now, now)
-                self._plan_retry(self.require(), refusal, now)
+                self._troubles.count(refusal, now=now, sent_at=now)
+                self._signal(self._troubles.plan(self.require(), refusal, now))
                 return RefreshResult(outcome=outcome, retry_at=self.retry_at)
             case LoginNeeded(login=login):
                 self.login = login

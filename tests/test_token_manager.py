@@ -25,6 +25,7 @@ from session_core.events import (
     SessionEnded,
     StateChanged,
     StuckFound,
+    TokenFollowed,
     TokenRefreshed,
     TokenRevoked,
 )
@@ -342,20 +343,23 @@ def test_a_store_that_fails_at_sign_in_is_seen_in_the_state() -> None:
     live(play, store=store)
 
 
-def test_a_record_that_another_process_wrote_is_not_overwritten() -> None:
-    """Compare-and-swap: the newer version stands and the loss is said."""
+def test_a_record_that_another_process_refreshed_is_followed() -> None:
+    """Compare-and-swap: the newer tokens stand, nothing is sent, and the session goes on with them."""
     store = WatchedStore()
 
     async def play(world: World) -> None:
         session = await world.session()
         record = await store.load(session.session_id)
         assert record is not None
-        await store.save(record)
+        newer = msgspec.structs.replace(record.tokens, access_token="newer", refresh_token="newer")
+        await store.save(msgspec.structs.replace(record, tokens=newer))
         await session.force_refresh_session()
-        assert session.state is State.DEGRADED
+        assert session.state is State.ACTIVE
+        assert tokens_of(session).peek() == "newer"
 
     world = live(play, store=store)
-    assert {fact.error for fact in world.facts(PersistFailed)} == {"superseded"}
+    assert world.posts == 0
+    assert len(world.facts(TokenFollowed)) == 1
 
 
 def test_writing_again_while_a_refresh_commits_leaves_the_newest_tokens_in_the_store() -> None:
@@ -1026,3 +1030,19 @@ def test_an_offline_refresh_after_a_good_probe_is_the_providers_trouble() -> Non
 
     world = live(play, wrap=watch.wrap, policy=with_(PROFESSIONAL, background=False))
     assert [fact.outcome for fact in world.facts(RefreshFailed)] == [Outcome.OFFLINE, Outcome.TRANSIENT]
+
+
+def test_one_api_that_refuses_a_good_token_does_not_end_the_session() -> None:
+    """Without a word from the provider a 401 is the API's own: the call fails, the session stays to its end."""
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        manager = tokens_of(session)
+        assert manager.tokens is not None
+        manager.tokens = msgspec.structs.replace(manager.tokens, refresh_token=None)
+        world.order(kind="status", status=401, endpoint="api", times=1)
+        assert (await session.client.get("echo")).status_code == 401
+        assert (await session.client.get("echo")).status_code == 200
+        assert session.state is State.DEGRADED
+
+    assert live(play).facts(SessionEnded) == []

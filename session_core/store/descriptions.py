@@ -99,7 +99,7 @@ _SIGHTS: Mapping[Sight, str] = {
 _Session = (
     e.SessionStarted | e.SessionEnded | e.StateChanged | e.StuckFound | e.LoginRequested | e.UserActed | e.LimitWarned
 )
-_Refresh = e.TokenRefreshed | e.RefreshFailed | e.RefreshDiscarded | e.FallbackTried | e.TokenRevoked | e.KeysFetched
+_Refresh = e.TokenRefreshed | e.TokenFollowed | e.RefreshFailed | e.RefreshDiscarded | e.FallbackTried | e.TokenRevoked | e.KeysFetched
 _Traffic = e.RequestServed | e.CacheServed | e.CacheSwept | e.RetryScheduled | e.BreakerChanged
 _World = e.FaultEnded | e.DeviceChanged | e.NetworkChanged | e.ProviderSaw | e.ProviderNoted | e.UserSaw
 _Upkeep = e.HeartbeatBeat | e.GapObserved | e.ClockSkewEstimated | e.PersistFailed | e.FaultOrdered | e.PartCrashed
@@ -171,6 +171,8 @@ def _of_refresh(fact: _Refresh) -> str:
             )
             unmoved = "" if fact.moved else ", but the new one does not last longer"
             return f"The access token was refreshed {when} in {fact.duration_ms:.0f} ms (try {fact.attempt}){unmoved}."
+        case e.TokenFollowed():
+            return f"Another process had refreshed; its token lasts {for_how_long(fact.left_s)}."
         case e.RefreshFailed():
             status = "" if fact.status is None else f", status {fact.status}"
             left = f"{for_how_long(fact.left_s)} are left" if fact.left_s > 0 else "the token has expired"

@@ -1,0 +1,186 @@
+"""Keeps one session's record in the store: durable, in order, and in step with other processes that hold the session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+
+from session_core.clock import Clock
+from session_core.events import PersistFailed, Record
+from session_core.session_store import SessionRecord, SessionStore, SessionStoreError
+from session_core.tokens import TokenSet
+
+WRITE_S_MAX = 10.0
+LEASE_S = 6.0
+RENEW_S = 2.0
+REPLACE_TRIES = 3
+
+
+class Keeping(StrEnum):
+    """What became of one write. After FAILED the session lives on in memory; MOVED and GONE: another process acted."""
+
+    DONE = "done"
+    FAILED = "failed"
+    MOVED = "moved"
+    GONE = "gone"
+
+
+class Kept(NamedTuple):
+    """`latest` is what the store holds instead, where another process MOVED it on."""
+
+    keeping: Keeping
+    latest: SessionRecord | None = None
+
+    @property
+    def durable(self) -> bool:
+        return self.keeping is Keeping.DONE
+
+
+def lease_holds(record: SessionRecord, *, now: float) -> bool:
+    """Whether a living process is refreshing this session at boot second `now`."""
+    return record.lease_until is not None and now < record.lease_until
+
+
+def marked_before(record: SessionRecord, refresh_sent_at: float) -> bool:
+    """Whether somebody sent the refresh token earlier and no answer is known: that time is the one that counts."""
+    return record.refresh_sent_at is not None and record.refresh_sent_at < refresh_sent_at
+
+
+class SessionKeeper:
+    """One session's place in the store. Every write is a compare-and-swap, one at a time and in order.
+
+    The mark written ahead of a refresh doubles as a short lease: of several processes only the one whose mark went in
+    may send the refresh token, and a mark not renewed for `LEASE_S` belongs to a process that died.
+    `facts` gives the record as the session knows it; the keeper adds version and lease.
+    """
+
+    __slots__ = ("_clock", "_facts", "_record", "_renewal", "_session_id", "_store", "_version", "_writing")
+
+    def __init__(
+        self,
+        store: SessionStore,
+        *,
+        session_id: str,
+        facts: Callable[[TokenSet, float | None], SessionRecord],
+        clock: Clock,
+        record: Record,
+    ) -> None:
+        self._store = store
+        self._session_id = session_id
+        self._facts = facts
+        self._clock = clock
+        self._record = record
+        self._writing = asyncio.Lock()
+        # None: not known, because a write that failed or was given up may have landed.
+        self._version: int | None = 0
+        self._renewal: asyncio.Task[None] | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes can hold the same session."""
+        return self._store.shared
+
+    def resume(self, record: SessionRecord) -> None:
+        """Go on from what the store held."""
+        self._version = record.version
+
+    async def write(self, tokens: TokenSet, refresh_sent_at: float | None) -> Kept:
+        """Write, and give up the lease if there is one."""
+        self.release()
+        return await self._guard(lambda: self._swap(self._facts(tokens, refresh_sent_at)))
+
+    async def replace(self, tokens: TokenSet) -> Kept:
+        """Write, whatever another process has written meanwhile."""
+        kept = Kept(Keeping.FAILED)
+        for _ in range(REPLACE_TRIES):
+            kept = await self.write(tokens, None)
+            if kept.keeping in (Keeping.DONE, Keeping.FAILED):
+                break
+        return kept
+
+    async def claim(self, tokens: TokenSet, refresh_sent_at: float) -> Kept:
+        """Write the mark ahead of a refresh; DONE means that no other process refreshes until the next `write`."""
+        kept = await self._guard(lambda: self._lease(tokens, refresh_sent_at))
+        if kept.durable and self.shared:
+            self.release()
+            self._renewal = asyncio.get_running_loop().create_task(self._renew(tokens, refresh_sent_at))
+        return kept
+
+    async def look(self) -> Kept:
+        """What the store holds: DONE if it is what was written here last."""
+        return await self._guard(self._compare)
+
+    async def forget(self) -> bool:
+        """Delete the record; whether the store did."""
+        self.release()
+        return (await self._guard(self._delete)).durable
+
+    def release(self) -> None:
+        """Stop renewing the lease; the next write ends it, or it runs out by itself."""
+        renewal, self._renewal = self._renewal, None
+        if renewal is not None:
+            renewal.cancel()
+
+    async def _guard(self, work: Callable[[], Awaitable[Kept]]) -> Kept:
+        try:
+            async with asyncio.timeout(WRITE_S_MAX), self._writing:
+                return await work()
+        except (SessionStoreError, TimeoutError) as error:
+            self._record(PersistFailed(error=error.code if isinstance(error, SessionStoreError) else "timeout"))
+            return Kept(Keeping.FAILED)
+
+    async def _swap(self, record: SessionRecord) -> Kept:
+        version = await self._known_version()
+        self._version = None
+        written = await self._store.save(msgspec.structs.replace(record, version=version))
+        if written is not None:
+            self._version = written.version
+            return Kept(Keeping.DONE)
+        return self._moved(await self._store.load(self._session_id))
+
+    async def _lease(self, tokens: TokenSet, refresh_sent_at: float) -> Kept:
+        now = self._clock.boot()
+        if self.shared:
+            held = await self._compare()
+            if not held.durable:
+                return held
+            latest = await self._store.load(self._session_id)
+            if latest is not None and (lease_holds(latest, now=now) or marked_before(latest, refresh_sent_at)):
+                return Kept(Keeping.MOVED, latest)
+        return await self._swap(
+            msgspec.structs.replace(self._facts(tokens, refresh_sent_at), lease_until=now + LEASE_S)
+        )
+
+    async def _renew(self, tokens: TokenSet, refresh_sent_at: float) -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            until = self._clock.boot() + LEASE_S
+            record = msgspec.structs.replace(self._facts(tokens, refresh_sent_at), lease_until=until)
+            if not (await self._guard(partial(self._swap, record))).durable:
+                return
+
+    async def _compare(self) -> Kept:
+        version = await self._known_version()
+        latest = await self._store.load(self._session_id)
+        return Kept(Keeping.DONE) if latest is not None and latest.version == version else self._moved(latest)
+
+    async def _delete(self) -> Kept:
+        self._version = None
+        await self._store.delete(self._session_id)
+        self._version = 0
+        return Kept(Keeping.DONE)
+
+    def _moved(self, latest: SessionRecord | None) -> Kept:
+        self._version = 0 if latest is None else latest.version
+        return Kept(Keeping.GONE) if latest is None else Kept(Keeping.MOVED, latest)
+
+    async def _known_version(self) -> int:
+        if self._version is not None:
+            return self._version
+        held = await self._store.load(self._session_id)
+        return 0 if held is None else held.version
