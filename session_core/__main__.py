@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import secrets
 import sys
@@ -13,6 +14,8 @@ try:
     import typer
 except ModuleNotFoundError:
     raise SystemExit('The command line needs more packages: pip install "session-core[cli]"') from None
+
+import msgspec
 
 from session_core.clock import SystemClock
 from session_core.errors import SessionCoreError
@@ -59,6 +62,28 @@ def idp(
     print(json.dumps({"issuer": issuer}) if as_json else f"The identity provider listens at {issuer}", flush=True)
     provider = EmbeddedProvider(config, entropy=secrets.token_bytes, faults=faults)
     serve(provider_app(provider, clock=clock), listener)
+
+
+@app.command()
+def doctor(
+    *,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="The app's port, if not the configured one.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Say it as JSON.")] = False,
+) -> None:
+    """Say what is configured, what runs, what does not and how to fix it. Nothing is changed."""
+    from session_core.doctor import Setup, app_port, examine, is_well, report  # noqa: PLC0415
+
+    setup = Setup(
+        environment=os.environ,
+        port=port or app_port(os.environ, folder=Path.cwd()),
+        clock=SystemClock(),
+    )
+    findings = examine(setup)
+    well = is_well(findings)
+    print(msgspec.json.encode({"ok": well, "findings": findings}).decode() if as_json else report(findings))
+    raise typer.Exit(0 if well else 1)
 
 
 def main() -> None:
