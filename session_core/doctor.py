@@ -301,7 +301,7 @@ def check_event_store(path: Path, resident: Resident, *, now_wall: float) -> Fin
         if isinstance(error, StoreHeldError) and resident is Resident.SESSION_LAB:
             return _ok("event_store", f"{_parts(error)[0]}, as it should be while Session Lab runs.")
         return _failed("event_store", error)
-    holds = f"The event store {path} holds {contents.events:,} events"
+    holds = f"The event store {path} holds {contents.events:,} event{'' if contents.events == 1 else 's'}"
     if contents.newest_at is None:
         return _ok("event_store", f"{holds}.")
     age_s = now_wall - contents.newest_at

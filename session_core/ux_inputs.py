@@ -14,8 +14,8 @@
 | added latency        | RequestServed.waited_ms                                                                   |
 | staleness, answers   | (age − TTL) / TTL of CacheServed, 0 while fresh, TTL counting as 1 s at least; every      |
 |                      | CacheServed, and every RequestServed from the network without error, which is not stale   |
-| reuse revocation     | RefreshFailed REJECTED after one that was AMBIGUOUS, with no TokenRefreshed between, in a |
-|                      | session whose refresh tokens were seen to rotate                                          |
+| reuse revocation     | RefreshFailed REJECTED after one that was AMBIGUOUS, with no TokenRefreshed, TokenFollowed|
+|                      | or new sign-in between, in a session whose refresh tokens were seen to rotate             |
 | use after revocation | RequestServed from the network, begun more than 1 ms after SessionEnded                   |
 | excused end          | SessionEnded that is none of the session's fault: see below                               |
 
@@ -47,6 +47,7 @@ from session_core.events import (
     SessionEnded,
     SessionStarted,
     StateChanged,
+    TokenFollowed,
     TokenRefreshed,
     UserActed,
 )
@@ -141,8 +142,10 @@ def told(
     uses_after_revocation: int = 0,
     administrator_revocations: int = 0,
 ) -> UxInputs:
-    """One session's inputs with what no event says, from who knows: a page, or a provider that was asked."""
-    assert len(inputs.sessions) <= 1, "what is told concerns one session"
+    """The inputs with what no event says, from who knows: a page, or a provider that was asked.
+
+    Lost input and an administrator's revocation are told of one session, since they change whether it was interrupted.
+    """
     excused = min(administrator_revocations, inputs.forced_sign_ins)
     changed = msgspec.structs.replace(
         inputs,
@@ -152,6 +155,9 @@ def told(
         forced_sign_ins=inputs.forced_sign_ins - excused,
         excused_ends=inputs.excused_ends + excused,
     )
+    if not lost_inputs and not excused:
+        return changed
+    assert len(inputs.sessions) <= 1, "one session's inputs are told of it before they are merged"
     felt = changed.interruptions > 0
     return msgspec.structs.replace(
         changed,
@@ -350,6 +356,10 @@ def _see_refresh(session: _Session, fact: TokenRefreshed) -> None:
     session.rotates = session.rotates or fact.rotated
 
 
+def _see_another_s_refresh(session: _Session, _fact: TokenFollowed) -> None:
+    session.maybe_spent = False
+
+
 def _see_refusal(session: _Session, fact: RefreshFailed) -> None:
     if fact.outcome is Outcome.AMBIGUOUS:
         session.maybe_spent = True
@@ -372,6 +382,7 @@ _SEEN: Mapping[type, Callable[[_Session, Any], None]] = MappingProxyType(
         RequestServed: _see_request,
         CacheServed: _see_cache,
         TokenRefreshed: _see_refresh,
+        TokenFollowed: _see_another_s_refresh,
         RefreshFailed: _see_refusal,
         FallbackTried: _see_fallback,
     }

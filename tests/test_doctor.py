@@ -162,7 +162,7 @@ def test_looking_creates_and_changes_nothing(setup: Setup, tmp_path: Path) -> No
     writer.close()
     before = traces(tmp_path)
     for _ in range(2):
-        assert "holds 1 events" in found(with_settings(setup, SESSION_LAB_DB=str(path)))["event_store"].sentence
+        assert "holds 1 event," in found(with_settings(setup, SESSION_LAB_DB=str(path)))["event_store"].sentence
     assert traces(tmp_path) == before
 
 

@@ -27,6 +27,7 @@ from session_core.events import (
     SessionEnded,
     SessionStarted,
     StateChanged,
+    TokenFollowed,
     TokenRefreshed,
     UserActed,
 )
@@ -507,7 +508,8 @@ def test_a_refusal_after_a_lost_answer_is_a_reuse_revocation() -> None:
     """Only where refresh tokens rotate, and only if nothing came between."""
     lost, rejected = refused(Outcome.AMBIGUOUS), refused(Outcome.REJECTED)
     assert seen((0, REFRESHED), (1, lost), (2, rejected)).reuse_revocations == 1
-    assert seen((0, REFRESHED), (1, lost), (2, REFRESHED), (3, rejected)).reuse_revocations == 0
+    for between in (REFRESHED, TokenFollowed(left_s=3_000.0), STARTED):
+        assert seen((0, REFRESHED), (1, lost), (2, between), (3, rejected)).reuse_revocations == 0
     assert seen((0, REFRESHED), (2, rejected)).reuse_revocations == 0
     still = msgspec.structs.replace(REFRESHED, rotated=False)
     assert seen((0, still), (1, lost), (2, rejected)).reuse_revocations == 0
@@ -535,6 +537,14 @@ def test_lost_input_interrupts_its_session() -> None:
     """No event says it; who knows tells."""
     found = told(seen((0, STARTED)), lost_inputs=2)
     assert (found.interruptions, found.interrupted_sessions) == (2, {"s1"})
+
+
+def test_a_revocation_can_be_told_of_many_sessions_and_lost_input_of_one_only() -> None:
+    """Whose input it was decides who was interrupted."""
+    both = merge((seen((0, STARTED)), observe(log([(0, STARTED)], session="s2"))))
+    assert told(both, reuse_revocations=1).capped
+    with pytest.raises(AssertionError, match="one session"):
+        told(both, lost_inputs=1)
 
 
 # Whole logs.
