@@ -199,6 +199,13 @@ class PartCrashed(Fact, frozen=True):
     error: str
 
 
+class AlertRaised(Fact, frozen=True):
+    """Something that no retry mends and a person must look at: `error` is the OAuth error code."""
+
+    alert: str
+    error: str
+
+
 class FaultEnded(Fact, frozen=True):
     """What a tester ordered is over."""
 
@@ -269,6 +276,7 @@ AnyFact = (
     | KeysFetched
     | FaultOrdered
     | PartCrashed
+    | AlertRaised
     | FaultEnded
     | DeviceChanged
     | NetworkChanged

@@ -12,6 +12,7 @@ import msgspec
 from session_core.clock import Clock
 from session_core.errors import LoginRequest, LoginRequiredError, SessionEndedError, TokenUnavailableError
 from session_core.events import (
+    AlertRaised,
     PartCrashed,
     Record,
     RefreshDiscarded,
@@ -559,6 +560,8 @@ class TokenManager:
     ) -> RefreshResult:
         troubles, generation, now = self._troubles, self._generation, self._clock.boot()
         rejected = refusal.outcome is Outcome.REJECTED
+        if refusal.outcome is Outcome.CONFIG and troubles.last_outcome is not Outcome.CONFIG:
+            self._record(AlertRaised(alert="client_misconfigured", error=refusal.error))
         troubles.count(refusal, now=now, sent_at=sent_at)
         self._record(
             RefreshFailed(

@@ -70,7 +70,7 @@ _NEEDED: Mapping[FaultKind, tuple[str, ...]] = {
     FaultKind.SET_FIELD: ("field", "value"),
 }
 _OPTIONAL: Mapping[FaultKind, tuple[str, ...]] = {
-    FaultKind.STATUS: ("retry_after_s", "retry_after_is_date", "acts"),
+    FaultKind.STATUS: ("error", "retry_after_s", "retry_after_is_date", "acts"),
     FaultKind.HTML: ("status", "acts"),
     FaultKind.HANG: ("acts",),
 }
@@ -92,6 +92,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     times: int | None = None
     share: float = 1.0
     status: int | None = None
+    error: str | None = None
     retry_after_s: float | None = None
     retry_after_is_date: bool = False
     delay_s: float | None = None
@@ -139,6 +140,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 _ABSENT: Mapping[str, object] = {
     "status": None,
+    "error": None,
     "retry_after_s": None,
     "retry_after_is_date": False,
     "delay_s": None,

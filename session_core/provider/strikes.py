@@ -69,7 +69,7 @@ def _status(fault: Fault, now: float) -> ProviderAnswer:
     if fault.retry_after_s is not None:
         date = formatdate(now + fault.retry_after_s, usegmt=True)
         headers["retry-after"] = date if fault.retry_after_is_date else f"{fault.retry_after_s:.0f}"
-    code = "temporarily_unavailable" if fault.status in {429, 503} else "server_error"
+    code = fault.error or ("temporarily_unavailable" if fault.status in {429, 503} else "server_error")
     return json_answer({"error": code}, status=fault.status, headers=headers)
 
 

@@ -22,6 +22,7 @@ class Disk:
         self._latency_s = 0.0
         self._full = False
         self._damaged: set[str] = set()
+        self.quarantined: list[str] = []
 
     def __len__(self) -> int:
         return len(self._store)
@@ -29,6 +30,10 @@ class Disk:
     async def load(self, session_id: str) -> SessionRecord | None:
         await self._take_time()
         if session_id in self._damaged:
+            # Put aside for whoever looks into it, and never read again.
+            self._damaged.discard(session_id)
+            self.quarantined.append(session_id)
+            await self._store.delete(session_id)
             raise SessionStoreError("The stored session is damaged and cannot be read.")
         return await self._store.load(session_id)
 

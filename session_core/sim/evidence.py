@@ -20,6 +20,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """The world as the run left it. `processes_disagree` counts sessions whose processes hold different tokens."""
 
     records_stored: int = 0
+    records_quarantined: int = 0
     families_standing: int = 0
     sessions_held: int = 0
     processes_disagree: int = 0
@@ -77,7 +78,7 @@ class Evidence:
         return wakes
 
     def success_after_s(self, since_s: float, device: str | None = None) -> float | None:
-        """How long the user waited for a first answer from `since_s` on, or from the first try if that came later."""
+        """How long the user waited for a first answer from `since_s` on, or from the first try if that came later; to the end if none came."""
         first_try_s: float | None = None
         for at_s, event in self.events(UserSaw, Window(since_s, math.inf)):
             fact: Any = event.fact
@@ -87,7 +88,7 @@ class Evidence:
             first_try_s = tried_s if first_try_s is None else min(first_try_s, tried_s)
             if fact.sight in (Sight.ANSWER, Sight.STALE_ANSWER):
                 return float(at_s - first_try_s)
-        return None if first_try_s is None else math.inf
+        return None if first_try_s is None else self.duration_s - first_try_s
 
     def overstays_s(self) -> Iterator[float]:
         """How long each session stood beyond the deadline of a state, while its device was awake."""

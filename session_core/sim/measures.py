@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from session_core import events as e
 from session_core.sim.evidence import Evidence, Window
@@ -15,6 +15,9 @@ from session_core.vocabulary import DeviceChange, EndReason, Limit, Sight, State
 Number = float | None
 Words = Mapping[str, tuple[str, ...]]
 """Of each session, or, under an empty name, of all together."""
+
+
+WELL = (State.ACTIVE, State.REFRESHING)
 
 
 class Ask(NamedTuple):
@@ -139,31 +142,43 @@ def wake_to_success_ms(evidence: Evidence, ask: Ask = EVERYTHING) -> Number:
 
 
 def _recovered_ms(evidence: Evidence, ask: Ask) -> Number:
-    """From the window's beginning to the first answer after it, or to every session's being well if nobody asked."""
+    """From the window's beginning to the user's first fresh answer; `of` session, until every session was active."""
     since_s = ask.window.from_s
-    answered_s = evidence.success_after_s(since_s)
-    if answered_s is not None and ask.of != "session":
-        first_s = next(
-            (at for at, f in evidence.facts(e.UserSaw, ask.window) if f.sight in (Sight.ANSWER, Sight.STALE_ANSWER)),
-            math.inf,
-        )
-        return (first_s - since_s) * 1000
-    well = [at_s for at_s, f in evidence.facts(e.StateChanged, ask.window) if f.state_to is State.ACTIVE]
-    troubled = _in_trouble(evidence, Ask(Window(0.0, ask.window.until_s)))
-    if troubled:
-        return math.inf
-    return (max(well) - since_s) * 1000 if well else 0.0
+    if ask.of == "session":
+        return _all_active_after_s(evidence, ask) * 1000
+    answers = (at_s for at_s, fact in evidence.facts(e.UserSaw, ask.window) if fact.sight is Sight.ANSWER)
+    return (next(answers, evidence.duration_s) - since_s) * 1000
+
+
+def _all_active_after_s(evidence: Evidence, ask: Ask) -> float:
+    stands = {session: path[-1] for session, path in evidence.paths(Window(until_s=ask.window.from_s)).items()}
+    troubled = {session for session, state in stands.items() if state not in WELL}
+    for at_s, event in evidence.events(e.StateChanged, ask.window):
+        fact: Any = event.fact
+        if fact.state_to in WELL:
+            troubled.discard(event.origin.session_id)
+        if not troubled:
+            return at_s - ask.window.from_s
+    return evidence.duration_s - ask.window.from_s if troubled else 0.0
+
+
+def _token_wait_p99(evidence: Evidence, ask: Ask) -> Number:
+    return percentile(sorted(fact.waited_ms for _, fact in evidence.facts(e.RequestServed, ask.window)), 0.99)
+
+
+def percentile(ranked: list[float], share: float) -> Number:
+    """The value that `share` of them do not exceed."""
+    return ranked[max(0, math.ceil(share * len(ranked)) - 1)] if ranked else None
 
 
 def _in_trouble(evidence: Evidence, ask: Ask) -> Number:
     """Sessions that are neither active nor refreshing as the window closes."""
-    return sum(path[-1] not in (State.ACTIVE, State.REFRESHING) for path in evidence.paths(ask.window).values())
+    return sum(path[-1] not in WELL for path in evidence.paths(ask.window).values())
 
 
 def _answer_ms(share: float) -> Callable[[Evidence, Ask], Number]:
     def waited(evidence: Evidence, ask: Ask) -> Number:
-        waits = sorted(fact.waited_ms for fact in _seen(evidence, ask))
-        return waits[min(len(waits) - 1, math.ceil(share * len(waits)) - 1)] if waits else None
+        return percentile(sorted(fact.waited_ms for fact in _seen(evidence, ask)), share)
 
     return waited
 
@@ -302,6 +317,8 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "login_requests": Measure("times a user was asked to sign in", number=_facts(e.LoginRequested)),
         "wake_to_success_ms": Measure("ms from waking to the first answer", number=wake_to_success_ms),
         "recovered_after_ms": Measure("ms until the user's next answer", number=_recovered_ms),
+        "sign_ins": Measure("times a user signed in", number=_sights(Sight.SIGNED_IN)),
+        "token_wait_ms_p99": Measure("ms that 99 of 100 calls waited for a token at most", number=_token_wait_p99),
         "answer_ms_max": Measure("ms a user waited at most", number=_answer_ms(1.0)),
         "answer_ms_p99": Measure("ms that 99 of 100 attempts stayed under", number=_answer_ms(0.99)),
         "token_left_at_use_s": Measure("seconds a token in use had left", number=_token_left_at_use),
@@ -334,6 +351,10 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "health_lowest": Measure("lowest health", number=_health_lowest),
         "attempts_per_call": Measure("tries one call cost", number=_attempts_per_call),
         "key_fetches": Measure("fetches of the provider's keys", number=_facts(e.KeysFetched)),
+        "alerts": Measure("alerts raised for people", number=_facts(e.AlertRaised)),
+        "records_quarantined": Measure(
+            "damaged records put aside", number=lambda evidence, _: evidence.ending.records_quarantined
+        ),
         "persist_failures": Measure("writes to disk that failed", number=_facts(e.PersistFailed)),
         "sessions_resumed": Measure("sessions taken up again from disk", number=_restarts_resumed),
         "processes_killed": Measure("processes killed", number=_kills),

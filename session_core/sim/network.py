@@ -104,7 +104,7 @@ class Network:
         if answer.fate == Fate.HUNG:
             return
         result = _result(answer)
-        if self._answers_to_lose and isinstance(result, WireAnswer):
+        if self._answers_to_lose and request.url.endswith("/token"):
             self._answers_to_lose -= 1
             self._record(NetworkChanged(state=NetworkState.ANSWER_LOST))
             result = _DROPPED
@@ -147,7 +147,7 @@ class Network:
         self._portal = True
 
     def lose_answers(self, times: int = 1) -> None:
-        """Let the provider act on the next requests, and lose its answers."""
+        """Let the token endpoint act on the next requests, and lose its answers."""
         self._answers_to_lose += times
 
     def reset(self) -> None:

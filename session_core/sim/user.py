@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -14,7 +15,6 @@ import msgspec
 
 from session_core.errors import (
     ConfigError,
-    LoginRequest,
     ProviderError,
     SessionEndedError,
     SessionLockedError,
@@ -145,7 +145,7 @@ def _seconds_of(text: str) -> float:
 
 
 class User:
-    """One person with one session. `record` logs what they see; `now` is the world's time."""
+    """One person with one session. `service` is the program they look at now, if one runs; `record` logs what they see."""
 
     def __init__(
         self,
@@ -153,6 +153,7 @@ class User:
         *,
         acting: Users,
         calls: Calls,
+        service: Callable[[], SessionService | None],
         transport: Transport,
         api_url: str,
         rng: random.Random,
@@ -161,23 +162,30 @@ class User:
         keeps_browser: bool,
     ) -> None:
         self.name = name
-        self.acting = acting
-        self.session: Session | None = None
-        self.service: SessionService
-        self.agent = HeadlessUserAgent(transport)
-        self.keeps_browser = keeps_browser
-        self._mine = f'"subject":"{name}"'.encode()
+        self.session_id: str | None = None
+        self._service = service
+        self._acting = acting
         self._calls = calls
         self._transport = transport
         self._api_url = api_url
+        self._agent = HeadlessUserAgent(transport)
+        self._keeps_browser = keeps_browser
+        self._mine = f'"subject":"{name}"'.encode()
         self._rng = rng
         self._record = record
         self._now = now
         self._signing_in = False
 
+    @property
+    def session(self) -> Session | None:
+        service = self._service()
+        return None if service is None or self.session_id is None else service.get(self.session_id)
+
+    # Asking
+
     async def ask(self, route: str) -> None:
         """Want something of the API, and not give up at the first error if this user is of that kind."""
-        acting = self.acting
+        acting = self._acting
         for _ in range(acting.tries_max):
             sight = await self._try(route)
             if sight is Sight.ERROR and acting.tries_again_after_s is not None:
@@ -187,15 +195,10 @@ class User:
             else:
                 return
 
-    def act(self) -> None:
-        """Do something that needs no answer."""
-        if self.session is not None:
-            self.session.update_activity("act")
-
     async def _try(self, route: str) -> Sight:
         began_at = self._now()
         sight, detail = await self._look(route)
-        self._see(sight, route, began_at, token_left_s(self.session, self._now()), detail)
+        self._see(sight, route, began_at, detail)
         return sight
 
     async def _look(self, route: str) -> tuple[Sight, str]:
@@ -203,6 +206,7 @@ class User:
         if session is None:
             return Sight.SIGN_IN, "no session"
         session.update_activity(route)
+        session.return_to = f"/{route}"
         try:
             seen = await self._ask_api(session, route)
         except SessionLockedError:
@@ -211,45 +215,71 @@ class User:
             return Sight.SIGN_IN, str(error.reason)
         except TokenUnavailableError as error:
             return Sight.ERROR, f"{error.code}: {error.outcome}"
-        if not 200 <= seen.status < 300:
-            return Sight.ERROR, f"status {seen.status}" if seen.status else "no answer"
-        if self._mine not in seen.body:
-            return Sight.FOREIGN_ANSWER if b'"subject":' in seen.body else Sight.ERROR, "not the API's own answer"
-        return (Sight.STALE_ANSWER, str(seen.served)) if seen.served in STALE else (Sight.ANSWER, "")
+        return self._judge(seen)
 
     def _ask_api(self, session: Session, route: str) -> Awaitable[Seen]:
         if self._calls is Calls.CLIENT:
             return ask_client(session, route)
         return ask_over_wire(session, self._transport, self._api_url + route)
 
-    def _see(self, sight: Sight, route: str, began_at: float, left_s: float | None = None, detail: str = "") -> None:
-        waited_ms = (self._now() - began_at) * 1000
-        self._record(UserSaw(sight=sight, route=route, waited_ms=waited_ms, left_s=left_s, detail=detail))
+    def _judge(self, seen: Seen) -> tuple[Sight, str]:
+        if not 200 <= seen.status < 300:
+            return Sight.ERROR, f"status {seen.status}" if seen.status else "no answer"
+        if self._mine not in seen.body:
+            return Sight.FOREIGN_ANSWER if b'"subject":' in seen.body else Sight.ERROR, "not the API's own answer"
+        return (Sight.STALE_ANSWER, str(seen.served)) if seen.served in STALE else (Sight.ANSWER, "")
+
+    def _see(self, sight: Sight, route: str, began_at: float, detail: str = "") -> None:
+        now = self._now()
+        left_s = token_left_s(self.session, now)
+        self._record(UserSaw(sight=sight, route=route, waited_ms=(now - began_at) * 1000, left_s=left_s, detail=detail))
+
+    async def ask_for_token(self, route: str) -> None:
+        """Only a token, as a part of the program does that calls something else with it."""
+        session, began_at = self.session, self._now()
+        if session is None:
+            return
+        try:
+            await token_of(session)
+        except (SessionEndedError, TokenUnavailableError) as error:
+            self._see(Sight.ERROR, route, began_at, error.code)
+        else:
+            self._see(Sight.ANSWER, route, began_at)
+
+    # Acting
+
+    async def act(self) -> None:
+        """Do something that needs no answer."""
+        if (session := self.session) is not None:
+            session.update_activity("act")
+
+    async def force_refresh(self, session: Session) -> None:
+        with contextlib.suppress(SessionEndedError, SessionLockedError):
+            await session.force_refresh_session()
+
+    async def sign_out(self) -> None:
+        service = self._service()
+        if service is not None and self.session_id is not None:
+            await service.sign_out(self.session_id)
 
     async def sign_in(self) -> None:
         """Through the provider's page, as people do, and back to where they were."""
-        began_at, before = self._now(), self.session
-        login = await self._login_request(before)
-        if login is None:
+        service, before, began_at = self._service(), self.session, self._now()
+        if service is None:
             return
         try:
-            callback = await self.agent.sign_in(login, self.name, PASSWORD)
-            agent = self.agent if self.keeps_browser else None
-            self.session = await self.service.finish_login(callback, login, user_agent=agent)
+            login = None if before is None else login_asked_for(before)
+            login = login or await service.login(return_to="/" if before is None else before.return_to)
+            callback = await self._agent.sign_in(login, self.name, PASSWORD)
+            agent = self._agent if self._keeps_browser else None
+            session = await service.finish_login(callback, login, user_agent=agent)
         except ProviderError as error:
-            self._see(Sight.ERROR, "sign-in", began_at, detail=error.code)
+            self._see(Sight.ERROR, "sign-in", began_at, error.code)
             return
-        self._see(Sight.SIGNED_IN, "sign-in", began_at, detail=self.session.return_to)
+        self.session_id = session.session_id
+        self._see(Sight.SIGNED_IN, "sign-in", began_at, session.return_to)
         if before is not None:
-            await self.service.sign_out(before.session_id)
-
-    async def _login_request(self, before: Session | None) -> LoginRequest | None:
-        asked = None if before is None else login_asked_for(before)
-        try:
-            return asked or await self.service.login(return_to="/" if before is None else before.return_to)
-        except ProviderError as error:
-            self._see(Sight.ERROR, "sign-in", self._now(), detail=error.code)
-            return None
+            await service.sign_out(before.session_id)
 
     async def _sign_in_again(self, after_s: float) -> None:
         if self._signing_in:
@@ -260,32 +290,3 @@ class User:
             await self.sign_in()
         finally:
             self._signing_in = False
-
-    async def sign_out(self) -> None:
-        if self.session is not None:
-            await self.service.sign_out(self.session.session_id)
-
-    async def force_refresh(self) -> None:
-        if self.session is not None:
-            try:
-                await self.session.force_refresh_session()
-            except (SessionEndedError, SessionLockedError):
-                return
-
-    async def ask_for_token(self, route: str) -> None:
-        """Only a token, as a part of the program does that calls something else with it."""
-        assert self.session is not None, "whoever asks is signed in"
-        began_at = self._now()
-        try:
-            await token_of(self.session)
-        except (SessionEndedError, TokenUnavailableError) as error:
-            self._see(Sight.ERROR, route, began_at, detail=error.code)
-        else:
-            self._see(Sight.ANSWER, route, began_at, token_left_s(self.session, self._now()))
-
-    async def take_up(self, service: SessionService) -> None:
-        """A process started anew goes on with the session that is stored, if it still can."""
-        before = self.session
-        if before is not None:
-            self.service = service
-            self.session = await service.resume(before.session_id)

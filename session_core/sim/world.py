@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
 from typing import Any
 
@@ -29,6 +30,7 @@ from session_core.provider.core import EmbeddedProvider
 from session_core.refresh_plan import ProviderProfile
 from session_core.service import SessionService
 from session_core.session_limits import SessionLimits
+from session_core.session_store import SessionStoreError
 from session_core.sim.calls import refresh_token_held
 from session_core.sim.clock import EPOCH_S, VirtualClock
 from session_core.sim.device import Device
@@ -149,9 +151,12 @@ class Machine:
     def new_process(self, number: int) -> Process:
         self._lives += 1
         process = Process(self, number, life=self._lives)
-        self.processes = [*(other for other in self.processes if other.alive), process]
+        self.processes.append(process)
         self.record(DeviceChanged(change=DeviceChange.STARTED))
         return process
+
+    def process(self, number: int) -> Process | None:
+        return next((process for process in self.running() if process.number == number), None)
 
     def running(self) -> Iterator[Process]:
         return (process for process in self.processes if process.alive)
@@ -277,12 +282,12 @@ class World:
                 foreground.device.create_task(user.ask(acting.route))
 
     async def _sign_in(self, process: Process, user: User) -> None:
-        user.service = process.service
         if self.scenario.provider_session:
             await user.sign_in()
             return
         sent_at = process.device.clock.boot()
-        user.session = await process.service.adopt(self._grant(user.name), sent_at=sent_at)
+        session = await process.service.adopt(self._grant(user.name), sent_at=sent_at)
+        user.session_id = session.session_id
         # Whoever has signed in has found the provider.
         await process.service.oauth.metadata()
 
@@ -309,6 +314,7 @@ class World:
                 name,
                 acting=self.scenario.users,
                 calls=self.scenario.calls,
+                service=lambda: None if (process := machine.foreground) is None else process.service,
                 transport=machine.network,
                 api_url=self.config.api_url,
                 rng=self.rng(f"{name}/user"),
@@ -385,12 +391,13 @@ class World:
             case Verb.STORE_SLOW:
                 disk.slow_down(step.latency_s or 0.0)
             case Verb.STORE_CORRUPTS:
-                disk.damage([user.session.session_id for user in machine.users if user.session is not None])
+                disk.damage([user.session_id for user in machine.users if user.session_id is not None])
             case Verb.OPEN_PROCESS:
-                self._spawn(self._take_up(machine.new_process(len(machine.processes) + 1)))
+                self._spawn(self._take_up(machine.new_process(1 + len(list(machine.running())))))
             case Verb.KILL_PROCESS:
-                machine.processes[(step.process or 1) - 1].kill()
-                machine.record(DeviceChanged(change=DeviceChange.KILLED))
+                if (process := machine.process(step.process or 1)) is not None:
+                    process.kill()
+                    machine.record(DeviceChanged(change=DeviceChange.KILLED))
             case Verb.RESTART_PROCESS:
                 self._spawn(self._take_up(machine.new_process(step.process or 1)))
             case _:
@@ -398,32 +405,43 @@ class World:
 
     def _use(self, machine: Machine, step: Step) -> None:
         """What the users of a device do, or its program on their behalf."""
-        process = machine.foreground
+        process = machine.foreground if step.process is None else machine.process(step.process)
         if process is None:
             return
         for user in machine.users:
-            match step.do:
-                case Verb.CALL:
-                    for _ in range(step.times or 1):
-                        process.device.create_task(user.ask(step.route or self.scenario.users.route))
-                case Verb.ACT:
-                    process.device.call(user.act)
-                case Verb.LISTEN:
-                    process.listeners.append(_Asking(user, process))
-                case Verb.SIGN_IN:
-                    process.device.create_task(user.sign_in())
-                case Verb.SIGN_OUT:
-                    process.device.create_task(user.sign_out())
-                case Verb.FORCE_REFRESH:
-                    process.device.create_task(user.force_refresh())
-                case _:
-                    raise AssertionError(f"{step.do} has no meaning yet")
+            if step.do is Verb.LISTEN:
+                process.listeners.append(_Asking(user, process))
+            else:
+                for work in self._works(process, user, step):
+                    process.device.create_task(work)
+
+    def _works(self, process: Process, user: User, step: Step) -> list[Coroutine[Any, Any, None]]:
+        match step.do:
+            case Verb.CALL:
+                return [user.ask(step.route or self.scenario.users.route) for _ in range(step.times or 1)]
+            case Verb.ACT:
+                return [user.act()]
+            case Verb.SIGN_IN:
+                return [user.sign_in()]
+            case Verb.SIGN_OUT:
+                return [user.sign_out()]
+            case Verb.FORCE_REFRESH:
+                session = process.service.get(user.session_id or "")
+                return [] if session is None else [user.force_refresh(session)]
+            case _:
+                raise AssertionError(f"{step.do} has no meaning yet")
 
     async def _take_up(self, process: Process) -> None:
         """A further or restarted process goes on with the sessions that are stored."""
         await process.start()
         for user in process.machine.users:
-            await process.device.create_task(user.take_up(process.service))
+            if user.session_id is not None:
+                await process.device.create_task(self._resume(process, user.session_id))
+
+    async def _resume(self, process: Process, session_id: str) -> None:
+        # What cannot be read is not trusted: its user signs in again.
+        with contextlib.suppress(SessionStoreError):
+            await process.service.resume(session_id)
 
     def _ending(self) -> Ending:
         held: dict[str, set[str | None]] = {}
@@ -433,6 +451,7 @@ class World:
                     held.setdefault(session.session_id, set()).add(refresh_token_held(session))
         return Ending(
             records_stored=sum(len(machine.disk) for machine in self.machines),
+            records_quarantined=sum(len(machine.disk.quarantined) for machine in self.machines),
             families_standing=self.provider.standing_families(now=self.true_wall()),
             sessions_held=sum(tokens != {None} for tokens in held.values()),
             processes_disagree=sum(len(tokens) > 1 for tokens in held.values()),

@@ -102,7 +102,7 @@ _Session = (
 _Refresh = e.TokenRefreshed | e.TokenFollowed | e.RefreshFailed | e.RefreshDiscarded | e.FallbackTried | e.TokenRevoked | e.KeysFetched
 _Traffic = e.RequestServed | e.CacheServed | e.CacheSwept | e.RetryScheduled | e.BreakerChanged
 _World = e.FaultEnded | e.DeviceChanged | e.NetworkChanged | e.ProviderSaw | e.ProviderNoted | e.UserSaw
-_Upkeep = e.HeartbeatBeat | e.GapObserved | e.ClockSkewEstimated | e.PersistFailed | e.FaultOrdered | e.PartCrashed
+_Upkeep = e.HeartbeatBeat | e.GapObserved | e.ClockSkewEstimated | e.PersistFailed | e.FaultOrdered | e.PartCrashed | e.AlertRaised
 
 
 def fact_of(stored: Mapping[str, object]) -> e.AnyFact:
@@ -229,6 +229,8 @@ def _of_upkeep(fact: _Upkeep) -> str:
             return f"A tester ordered the fault {fact.fault} at {fact.endpoint}."
         case e.PartCrashed():
             return f"The {fact.part} crashed ({fact.error}) and is started again."
+        case e.AlertRaised():
+            return f"Somebody must look at this: {fact.alert.replace('_', ' ')} ({fact.error})."
         case _:
             assert_never(fact)
 
