@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from datetime import timedelta
 from functools import partial
+from http.cookiejar import CookieJar
 from typing import Any, Protocol, TypeVar
 
 import httpx
@@ -20,6 +21,8 @@ from session_core.http_answers import read_date, read_retry_after
 from session_core.retry_manager import Call, RetryManager, call_kind, classify_status
 from session_core.token_manager import TokenManager
 from session_core.vocabulary import ErrorClass, Outcome, Served
+
+CookieTypes = httpx.Cookies | CookieJar | dict[str, str] | list[tuple[str, str]]
 
 WAITED_S = "session_waited_s"
 SERVED = "session_served"
@@ -168,6 +171,14 @@ class SharedTransport(httpx.AsyncBaseTransport):
         return
 
 
+class LeanCookies(httpx.Cookies):
+    """A jar that is opened for an answer that brings a cookie; httpx's own is opened for each, at a tenth of a call."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        if "set-cookie" in response.headers:
+            super().extract_cookies(response)
+
+
 class ApiClient(httpx.AsyncClient):
     """`session.client`: an `httpx.AsyncClient` that stays authorised, caches, and retries what is safe to repeat.
 
@@ -190,6 +201,7 @@ class ApiClient(httpx.AsyncClient):
         **options: Any,
     ) -> None:
         super().__init__(auth=session_auth, **options)
+        self._lean_cookies = LeanCookies()
         self._on_kept = on_kept
         self._gate = gate
         self._cache = cache
@@ -197,6 +209,14 @@ class ApiClient(httpx.AsyncClient):
         self._retry = retry
         self._clock = clock
         self._record = record
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        return self._lean_cookies
+
+    @cookies.setter
+    def cookies(self, cookies: CookieTypes) -> None:
+        self._lean_cookies = LeanCookies(cookies)
 
     async def send(
         self,

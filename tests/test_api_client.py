@@ -982,3 +982,19 @@ def test_a_loop_that_is_blocked_frees_the_thread_in_time() -> None:
             thread.join()
 
     asyncio.run(main())
+
+
+def test_a_cookie_is_kept_replaced_and_sent_like_httpx_does() -> None:
+    """The jar that stays shut for answers without cookies is in all else httpx's own."""
+    api = Api(httpx.Response(200, headers={"set-cookie": "seen=1; Path=/"}), httpx.Response(200), httpx.Response(200))
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        await session.client.get("a")
+        assert session.client.cookies["seen"] == "1"
+        await session.client.get("b")
+        session.client.cookies = {"mine": "2"}
+        await session.client.get("c")
+
+    live(play, pool=api)
+    assert [request.headers.get("cookie") for request in api.asked] == [None, "seen=1", "mine=2"]
