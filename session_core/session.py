@@ -35,14 +35,14 @@ from session_core.retry_manager import RetryManager
 from session_core.session_health import HealthInputs, HealthScore, health
 from session_core.session_heartbeat import SessionHeartbeat
 from session_core.session_keeper import SessionKeeper
-from session_core.session_limits import LimitVerdict, Standing
+from session_core.session_limits import LimitVerdict, LimitWatch, Standing
 from session_core.session_state import SessionStateMachine, stuck_at
 from session_core.session_store import SessionRecord, SessionStore
 from session_core.session_worker import SessionWorker
 from session_core.token_answers import TokenGrant
 from session_core.token_manager import RefreshResult, TokenManager, TokenStatistics
 from session_core.tokens import TokenSet
-from session_core.vocabulary import EndReason, GapKind, Limit, RefreshReason, Signal, State
+from session_core.vocabulary import EndReason, GapKind, RefreshReason, Signal, State
 
 CACHE_SWEEP_S = 60.0
 PERSIST_RETRY_S = 30.0
@@ -100,19 +100,16 @@ class Session:
         "_closed",
         "_journal",
         "_keeper",
-        "_last_activity_at",
-        "_limit_at",
+        "_limits",
         "_looked_at",
         "_machine",
         "_managed",
         "_persist_at",
         "_retry",
-        "_started_at",
         "_subject",
         "_swept_at",
         "_tasks",
         "_tokens",
-        "_warned",
         "return_to",
         "session_id",
         "user_id",
@@ -135,6 +132,7 @@ class Session:
         self.session_id = origin.session_id
         self.user_id = origin.user_id
         self.return_to = "/"
+        self._limits = LimitWatch(policy.limits, clock.boot())
         self._machine = SessionStateMachine(clock=clock, record=record)
         self._retry = RetryManager(policies=policy.retry.by_call(), budget=policy.retry_budget, rng=rng, record=record)
         chain = FallbackAuthManager(
@@ -181,11 +179,9 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._managed = self._closed = False
         self._subject = subject
-        self._started_at = self._last_activity_at = self._swept_at = self._looked_at = clock.boot()
-        self._limit_at = policy.limits.reached_at(self._started_at, self._started_at)
+        self._swept_at = self._looked_at = clock.boot()
         self._beat_at: float | None = None
         self._persist_at: float | None = None
-        self._warned: frozenset[Limit] = frozenset()
 
     def __repr__(self) -> str:
         return f"Session({self.session_id!r}, {self._machine.state})"
@@ -202,9 +198,7 @@ class Session:
         if self._subject is not None and grant.id_token is not None and subject_of(grant.id_token) != self._subject:
             raise TokenVerificationError("These tokens belong to another user; give that user a session of their own.")
         now = self._around.clock.boot()
-        self._started_at = self._last_activity_at = now
-        self._limit_at = self._around.config.policy.limits.reached_at(now, now)
-        self._warned = frozenset()
+        self._limits.begin(now, now)
         await self._tokens.adopt(grant, sent_at=sent_at)
         self._machine.fire(Signal.SIGNED_IN)
         if not self._tokens.persisted:
@@ -214,8 +208,7 @@ class Session:
 
     def resume_from(self, record: SessionRecord) -> None:
         """Go on from a stored record after a restart."""
-        self._started_at, self._last_activity_at = record.started_at, record.last_activity_at
-        self._limit_at = self._around.config.policy.limits.reached_at(record.started_at, record.last_activity_at)
+        self._limits.begin(record.started_at, record.last_activity_at)
         self._keeper.resume(record)
         self._tokens.restore(record.tokens, refresh_sent_at=record.refresh_sent_at)
         self._machine.fire(Signal.SIGNED_IN)
@@ -248,7 +241,7 @@ class Session:
         now = self._around.clock.boot()
         policy = self._around.config.policy
         tokens = self._tokens.tokens
-        limit = self._nearest_limit(now)
+        limit = self._limits.nearest(now)
         watched = self._managed and self._beat_at is not None
         return health(
             HealthInputs(
@@ -280,13 +273,11 @@ class Session:
         if self._machine.state in (State.LOCKED, State.EXPIRED, State.SIGNED_OUT):
             return
         now = self._around.clock.boot()
-        verdict = self._verdict(now)
+        verdict = self._limits.verdict(now)
         if verdict.standing in (Standing.IDLE, Standing.ABSOLUTE):
             self._enforce(verdict)
             return
-        self._last_activity_at = now
-        self._limit_at = self._around.config.policy.limits.reached_at(self._started_at, now)
-        self._warned -= {Limit.IDLE}
+        self._limits.acted(now)
         self._journal.record(UserActed(action=action))
 
     @property
@@ -360,7 +351,7 @@ class Session:
             token_life_s=None if tokens is None else tokens.life_s,
             token_left_s=None if tokens is None else tokens.expires_at - now,
             refresh_left_s=None if tokens is None else tokens.refresh_due_at - now,
-            limit=self._nearest_limit(now),
+            limit=self._limits.nearest(now),
             ended=self._tokens.ended,
         )
 
@@ -371,10 +362,10 @@ class Session:
         if self._tokens.tokens is None:
             return None
         self._free_if_stuck(now)
-        verdict = self._verdict(now)
+        verdict = self._limits.verdict(now)
         self._enforce(verdict)
         if self._machine.state in (State.LOCKED, State.EXPIRED):
-            return self._next_limit(now)
+            return self._limits.next_due(now)
         self._tokens.refresh_soon(now)
         self._retry_persist(now)
         self._look_elsewhere(now)
@@ -382,7 +373,7 @@ class Session:
             (
                 due
                 for due in (
-                    self._next_limit(now),
+                    self._limits.next_due(now),
                     self._tokens.next_due(),
                     self._persist_at,
                     self._looked_at + LOOK_ELSEWHERE_S if self._keeper.shared else None,
@@ -418,29 +409,17 @@ class Session:
         self._machine.fire(Signal.SUSPENDED)
         self._machine.fire(Signal.WOKE)
         now = self._around.clock.boot()
-        self._enforce(self._verdict(now))
+        self._enforce(self._limits.verdict(now))
         if self._machine.state is State.RESUMING:
             self._tokens.resume(now)
 
-    def _verdict(self, now: float) -> LimitVerdict:
-        limits = self._around.config.policy.limits
-        return limits.verdict(now, self._started_at, self._last_activity_at, warned=self._warned)
-
-    def _nearest_limit(self, now: float) -> LimitVerdict:
-        limits = self._around.config.policy.limits
-        return limits.verdict(now, self._started_at, self._last_activity_at, warned=frozenset(Limit))
-
-    def _next_limit(self, now: float) -> float | None:
-        limits = self._around.config.policy.limits
-        return limits.next_due(now, self._started_at, self._last_activity_at, warned=self._warned)
-
     def _within_limits(self) -> bool:
-        return self._verdict(self._around.clock.boot()).standing in (Standing.OK, Standing.WARN)
+        return self._limits.verdict(self._around.clock.boot()).standing in (Standing.OK, Standing.WARN)
 
     def _enforce(self, verdict: LimitVerdict) -> None:
         match verdict.standing:
             case Standing.WARN if verdict.limit is not None:
-                self._warned |= {verdict.limit}
+                self._limits.warned_of(verdict.limit)
                 self._journal.record(LimitWarned(limit=verdict.limit, left_s=verdict.left_s))
             case Standing.IDLE:
                 self._machine.fire(Signal.IDLE_LIMIT_REACHED)
@@ -455,9 +434,9 @@ class Session:
         if self._closed:
             self._tokens.require()
             raise SessionCoreError("This session is not looked after any more: its service was closed.")
-        if now >= self._limit_at and self._tokens.tokens is not None:
+        if now >= self._limits.reached_at and self._tokens.tokens is not None:
             # The limit holds to the second, whether or not the worker has come by.
-            verdict, loop = self._verdict(now), self._around.loop
+            verdict, loop = self._limits.verdict(now), self._around.loop
             if is_running_here(loop):
                 self._enforce(verdict)
             elif loop.is_running():
@@ -512,8 +491,8 @@ class Session:
             session_id=self.session_id,
             user_id=self.user_id,
             tokens=tokens,
-            started_at=self._started_at,
-            last_activity_at=self._last_activity_at,
+            started_at=self._limits.started_at,
+            last_activity_at=self._limits.last_activity_at,
             refresh_sent_at=refresh_sent_at,
         )
 

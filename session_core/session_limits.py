@@ -104,3 +104,38 @@ class SessionLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 AAL1 = SessionLimits(absolute_s=30 * DAY_S)
 AAL2 = SessionLimits(absolute_s=24 * HOUR_S, idle_s=HOUR_S)
 AAL3 = SessionLimits(absolute_s=12 * HOUR_S, idle_s=HOUR_S / 4)
+
+
+class LimitWatch:
+    """One session against its limits: since when it runs, when its user last acted, and what was warned of."""
+
+    __slots__ = ("_limits", "_warned", "last_activity_at", "reached_at", "started_at")
+
+    def __init__(self, limits: SessionLimits, now: float) -> None:
+        self._limits = limits
+        self.begin(now, now)
+
+    def begin(self, started_at: float, last_activity_at: float) -> None:
+        self.started_at = started_at
+        self.last_activity_at = last_activity_at
+        self.reached_at = self._limits.reached_at(started_at, last_activity_at)
+        self._warned: frozenset[Limit] = frozenset()
+
+    def acted(self, now: float) -> None:
+        """The user did something: only the idle limit moves."""
+        self.last_activity_at = now
+        self.reached_at = self._limits.reached_at(self.started_at, now)
+        self._warned -= {Limit.IDLE}
+
+    def warned_of(self, limit: Limit) -> None:
+        self._warned |= {limit}
+
+    def verdict(self, now: float) -> LimitVerdict:
+        return self._limits.verdict(now, self.started_at, self.last_activity_at, warned=self._warned)
+
+    def nearest(self, now: float) -> LimitVerdict:
+        """As `verdict`, of the nearest limit, whether or not it was warned of."""
+        return self._limits.verdict(now, self.started_at, self.last_activity_at, warned=frozenset(Limit))
+
+    def next_due(self, now: float) -> float | None:
+        return self._limits.next_due(now, self.started_at, self.last_activity_at, warned=self._warned)

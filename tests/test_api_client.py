@@ -889,9 +889,7 @@ def test_a_thread_that_meets_a_limit_leaves_the_ending_to_the_loop(limit: str) -
         async with world.service as service:
             session = await service.adopt(world.grant(life_s=3600), sent_at=service._clock.boot())
             await service.around.worker.stop()
-            session._started_at -= 2.0
-            session._last_activity_at -= 2.0
-            session._limit_at -= 2.0
+            session._limits.begin(session._limits.started_at - 2.0, session._limits.last_activity_at - 2.0)
 
             def call() -> int:
                 with world.client(session) as client:
