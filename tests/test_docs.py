@@ -76,6 +76,7 @@ ELSEWHERE = {
     ". .venv/bin/activate": "test_the_app_starts_as_the_readme_says",
     "streamlit run app.py": "test_the_app_starts_as_the_readme_says",
     "SESSION_CORE_CLIENT_SECRET=… SESSION_LAB_CONFIG=settings.toml ./run": "test_settings_of_the_pages_are_accepted",
+    "python -m session_core doctor": "test_doctor.py",
     "python examples/asyncio_script.py": "test_examples.py",
     "python examples/threaded_script.py": "test_examples.py",
     "python examples/asgi_service.py 8502": "test_examples.py",

@@ -17,6 +17,7 @@ PAGE_LINES_MAX = 150
 # Files that are longer, each with its reason.
 LONG = {
     "session_core/api_client.py": "one call's way through token, cache and retry, in one place to be read",
+    "session_core/doctor.py": "everything that can be wrong with a machine, one function each",
     "session_core/events.py": "every event, one class each",
     "session_core/session.py": "the face of a session and what the worker asks of it",
     "session_core/sim/measures.py": "one small function per measure",
