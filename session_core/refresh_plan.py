@@ -8,7 +8,7 @@ import msgspec
 
 from session_core.bounds import require
 from session_core.retry_manager import RetryPolicy
-from session_core.token_answers import TokenRefusal
+from session_core.token_answers import TokenGrant, TokenRefusal
 from session_core.tokens import RefreshPolicy, TokenSet
 from session_core.vocabulary import EndReason, Outcome
 
@@ -87,3 +87,23 @@ def pause_s(
     if result.retry_after_s is not None:
         return max(floor_s, result.retry_after_s, RETRY_AFTER_S_MIN)
     return max(floor_s, retry.backoff_s(failures, rng))
+
+
+def tokens_from(
+    grant: TokenGrant, old: TokenSet | None, *, sent_at: float, policy: RefreshPolicy, rng: random.Random
+) -> TokenSet:
+    """The tokens of an answer to what was asked at boot second `sent_at`, completed from the `old` ones."""
+    expires_at = sent_at + grant.life_s
+    # RFC 6749 section 6: an answer without a refresh token leaves the old one in force.
+    kept = old is not None and grant.refresh_token is None
+    refresh_expires_at = None if grant.refresh_life_s is None else sent_at + grant.refresh_life_s
+    return TokenSet(
+        access_token=grant.access_token,
+        refresh_token=old.refresh_token if old is not None and kept else grant.refresh_token,
+        id_token=grant.id_token or (None if old is None else old.id_token),
+        scope=grant.scope or ("" if old is None else old.scope),
+        issued_at=sent_at,
+        expires_at=expires_at,
+        refresh_due_at=policy.due_at(expires_at=expires_at, life_s=grant.life_s, rng=rng),
+        refresh_expires_at=old.refresh_expires_at if old is not None and kept else refresh_expires_at,
+    )

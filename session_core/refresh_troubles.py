@@ -72,6 +72,9 @@ class RefreshTroubles:
         reason = blocked(tokens, now=now, maybe_spent_at=self.maybe_spent_at, profile=self._profile)
         return self.lost if reason is EndReason.NO_REFRESH_TOKEN and self.lost is not None else reason
 
+    def last_outcome_or(self, otherwise: Outcome) -> Outcome:
+        return self.last_outcome or otherwise
+
     def pending(self) -> bool:
         """Whether something failed that is to be tried again whatever the refresh point."""
         return self.failures > 0 or self.maybe_spent_at is not None

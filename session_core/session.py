@@ -40,7 +40,8 @@ from session_core.session_state import SessionStateMachine, stuck_at
 from session_core.session_store import SessionRecord, SessionStore
 from session_core.session_worker import SessionWorker
 from session_core.token_answers import TokenGrant
-from session_core.token_manager import RefreshResult, TokenManager, TokenStatistics
+from session_core.token_manager import TokenManager, TokenStatistics
+from session_core.token_refresher import RefreshResult
 from session_core.tokens import TokenSet
 from session_core.vocabulary import EndReason, GapKind, RefreshReason, Signal, State
 

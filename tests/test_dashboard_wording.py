@@ -17,7 +17,7 @@ from session_core.errors import (
     TokenUnavailableError,
 )
 from session_core.session_health import HealthInputs, HealthParts, health
-from session_core.token_manager import RefreshResult
+from session_core.token_refresher import RefreshResult
 from session_core.vocabulary import EndReason, Outcome, State
 
 

@@ -21,10 +21,11 @@ LONG = {
     "session_core/events.py": "every event, one class each",
     "session_core/session.py": "the face of a session and what the worker asks of it",
     "session_core/sim/measures.py": "one small function per measure",
+    "session_core/token_manager.py": "one refresh at a time, whoever asks: the doors and the one task behind them",
+    "session_core/token_refresher.py": "one refresh from claim to commit: every way it can end is decided here",
     "session_core/ux_inputs.py": "every reading of the log that the UX score is made of",
     "session_core/sim/loop.py": "a whole event loop",
     "session_core/store/queries.py": "one function per question, with its SQL",
-    "session_core/token_manager.py": "one refresh at a time: every way it can end is decided here",
 }
 # A table's type may stand in a signature; making one is the queries' work.
 NOT_FOR_PAGES = re.compile(r"\bSELECT\b|groupby|duckdb|\bpd\.(?!DataFrame\b)|\bgo\.(?!Figure\b)|asyncio|threading")

@@ -197,7 +197,7 @@ def test_the_provider_s_own_session_rescues_without_a_visible_step(peer: Peer) -
             tokens = session._tokens.tokens
             assert tokens is not None
             assert tokens.refresh_token is not None
-            session._tokens.tokens = msgspec.structs.replace(tokens, refresh_token=None)
+            session._tokens._held.tokens = msgspec.structs.replace(tokens, refresh_token=None)
             await until(lambda: facts(events, TokenRefreshed))
             assert (await session.client.get("/me")).status_code == 200
 

@@ -586,7 +586,7 @@ def test_a_store_that_crashes_while_written_again_is_logged() -> None:
 
     async def play(world: World) -> None:
         session = await world.session()
-        session._tokens.persisted = False
+        session._tokens._held.persisted = False
         session.update_activity()
         store.broken = True
         session._look_again()

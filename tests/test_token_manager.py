@@ -500,7 +500,7 @@ def test_a_sign_out_while_the_store_is_written_again_leaves_it_empty() -> None:
 
     async def play(world: World) -> None:
         session = await world.session()
-        tokens_of(session).persisted = False
+        tokens_of(session)._held.persisted = False
         again = asyncio.create_task(tokens_of(session).retry_persist())
         await asyncio.sleep(0.1)
         await session.sign_out()
@@ -1039,7 +1039,7 @@ def test_one_api_that_refuses_a_good_token_does_not_end_the_session() -> None:
         session = await world.session()
         manager = tokens_of(session)
         assert manager.tokens is not None
-        manager.tokens = msgspec.structs.replace(manager.tokens, refresh_token=None)
+        manager._held.tokens = msgspec.structs.replace(manager.tokens, refresh_token=None)
         world.order(kind="status", status=401, endpoint="api", times=1)
         assert (await session.client.get("echo")).status_code == 401
         assert (await session.client.get("echo")).status_code == 200

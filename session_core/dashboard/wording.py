@@ -21,7 +21,7 @@ from session_core.service import ServiceStatistics
 from session_core.session import SessionStatus
 from session_core.session_health import HealthScore
 from session_core.store.descriptions import END_REASONS, for_how_long
-from session_core.token_manager import RefreshResult
+from session_core.token_refresher import RefreshResult
 from session_core.vocabulary import EndReason, Outcome, State
 
 Measures = Mapping[str, tuple[float, float]]

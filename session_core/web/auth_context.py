@@ -21,7 +21,7 @@ from session_core.errors import SessionCoreError, SessionEndedError
 from session_core.service import ServiceStatistics
 from session_core.session import Session, SessionStatus
 from session_core.session_health import HealthScore
-from session_core.token_manager import RefreshResult
+from session_core.token_refresher import RefreshResult
 from session_core.vocabulary import EndReason
 from session_core.web.faults import FaultOffer
 from session_core.web.running import Lab, current
