@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from random import Random
@@ -32,6 +33,7 @@ from session_core.wire import HttpxTransport, Transport
 
 T = TypeVar("T")
 SERVICE_ID = "service"
+ENDED_KEPT_S = 3_600.0
 
 
 class ServiceStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +81,7 @@ class SessionService:
         self._transport = transport
         self._pool = pool
         self._sessions: dict[str, Session] = {}
+        self._ended: deque[tuple[float, str]] = deque()
         self._origin = Origin(
             stream_id=self._new_id(),
             session_id=SERVICE_ID,
@@ -135,6 +138,7 @@ class SessionService:
             pool=pool,
             worker=worker,
             heartbeat=heartbeat,
+            note_end=self._note_end,
         )
         if config.policy.background:
             worker.start()
@@ -263,6 +267,16 @@ class SessionService:
         if self._around is None:
             work.close()
         return wait_on_loop(self.around.loop, work, timeout_s=timeout_s)
+
+    def _note_end(self, session_id: str) -> None:
+        """An ended session is kept for a while, so that whoever asks for it learns why it ended; then it goes."""
+        now = self._clock.boot()
+        self._ended.append((now, session_id))
+        while self._ended[0][0] <= now - ENDED_KEPT_S:
+            _, old = self._ended.popleft()
+            session = self._sessions.get(old)
+            if session is not None and session.ended is not None:
+                del self._sessions[old]
 
     def _new_id(self) -> str:
         return self._entropy(12).hex()

@@ -64,6 +64,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     pool: httpx.AsyncBaseTransport
     worker: SessionWorker
     heartbeat: SessionHeartbeat
+    note_end: Callable[[str], object]
 
 
 class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,6 +191,11 @@ class Session:
     @property
     def state(self) -> State:
         return self._machine.state
+
+    @property
+    def ended(self) -> EndReason | None:
+        """Why the session is over, or None while it is not."""
+        return self._tokens.ended
 
     async def begin(self, grant: TokenGrant, *, sent_at: float) -> None:
         """Start with the tokens of a sign-in asked for at boot second `sent_at`; again after a lock or an end.
@@ -514,6 +520,7 @@ class Session:
         self._managed = False
         self._around.worker.remove(self)
         self._around.heartbeat.remove(self)
+        self._around.note_end(self.session_id)
         self._journal.record(SessionEnded(reason=reason))
 
     def _look_again(self) -> None:

@@ -452,3 +452,19 @@ def test_every_call_of_a_session_is_in_the_log_with_its_session() -> None:
         assert (event.origin.session_id, event.origin.user_id) == (session.session_id, "ada")
 
     live(play, policy=with_(PROFESSIONAL, background=False))
+
+
+def test_an_ended_session_says_why_for_an_hour_and_is_then_forgotten() -> None:
+    """Sessions that end by themselves do not pile up."""
+
+    async def play(world: World) -> None:
+        first = await world.session()
+        await first.sign_out()
+        assert world.service.get(first.session_id) is first
+        assert first.ended is EndReason.SIGNED_OUT
+        await asyncio.sleep(3_601)
+        second = await world.session("grace")
+        await second.sign_out()
+        assert world.service.sessions() == (second,)
+
+    live(play)
