@@ -45,6 +45,7 @@ ROUTES: Mapping[str, Route] = {
     "/introspect": Route(Endpoint.INTROSPECTION, ("POST",), token_endpoint.introspect),
     "/end-session": Route(Endpoint.END_SESSION, ("GET", "POST"), authorize.end_session),
     "/api/echo": Route(Endpoint.API, _EVERY, demo_api.echo),
+    "/api/profile": Route(Endpoint.API, _GET, demo_api.profile),
     "/api/chat": Route(Endpoint.API, ("POST",), demo_api.chat),
     "/api/slow": Route(Endpoint.API, _GET, demo_api.slow),
 }

@@ -48,6 +48,13 @@ def echo(parts: Parts, inbound: Inbound, now: float) -> ProviderAnswer:
     )
 
 
+def profile(parts: Parts, inbound: Inbound, now: float) -> ProviderAnswer:
+    """Who one is: an answer that may be kept, by its user's own cache alone."""
+    grant = authorized(parts, inbound, now).family.grant
+    said = msgspec.json.encode({"subject": grant.subject, "client_id": grant.client_id, "server_time": now})
+    return ProviderAnswer(headers={"content-type": "application/json", "cache-control": "private"}, body=said)
+
+
 def chat(parts: Parts, inbound: Inbound, now: float) -> ProviderAnswer:
     access = authorized(parts, inbound, now)
     said = _read_message(inbound.body)

@@ -151,7 +151,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def has_several_processes(self) -> bool:
-        return any(step.do is Verb.OPEN_PROCESS for step in self.timeline)
+        """Whether another process, be it one that serves another device, can touch the same stored sessions."""
+        return any(step.do in (Verb.OPEN_PROCESS, Verb.END_SESSIONS_ELSEWHERE) for step in self.timeline)
 
     def _require_possible(self, step: Step, before: Step | None, number: int) -> None:
         if before is not None and step.at_s < before.at_s:

@@ -328,8 +328,7 @@ class World:
         if step.do is Verb.FAULT:
             self._order(step)
         elif step.do is Verb.END_SESSIONS_ELSEWHERE:
-            for number in range(self.scenario.sessions):
-                self.provider.end_sessions_of(f"u{number}", now=self.true_wall())
+            self._spawn(self._end_sessions_elsewhere())
         else:
             chosen = self.machines if step.device is None else [self.machines[step.device - 1]]
             for machine in chosen:
@@ -338,6 +337,14 @@ class World:
                     self.after(spread_s, self._befall, machine, step)
                 else:
                     self._befall(machine, step)
+
+    async def _end_sessions_elsewhere(self) -> None:
+        """Another process of the application does it: from the store, and at the provider."""
+        for machine in self.machines:
+            for user in machine.users:
+                self.provider.end_sessions_of(user.name, now=self.true_wall())
+                if user.session_id is not None:
+                    await machine.disk.delete(user.session_id)
 
     def _order(self, step: Step) -> None:
         fault = step.fault
