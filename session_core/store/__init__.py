@@ -2,6 +2,7 @@
 
 from session_core.store.event_store import EventStore, StoreStatistics
 from session_core.store.recorder import Recorder, RecorderStatistics
+from session_core.store.runs import StoredRun
 from session_core.store.selection import EVERYTHING, Filters, TimeRange, bucket_width_s
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Recorder",
     "RecorderStatistics",
     "StoreStatistics",
+    "StoredRun",
     "TimeRange",
     "bucket_width_s",
 ]

@@ -18,8 +18,11 @@ from session_core.errors import EventStoreError
 from session_core.events import Event
 from session_core.store import failures
 from session_core.store.columns import micros, to_table
+from session_core.store.runs import StoredRun, to_row
 
-SCHEMA_VERSION = 1
+# Version n is what the first n of these make, run once each; a change to the schema is a further file.
+_SCHEMAS = ("schema.sql", "runs.sql")
+SCHEMA_VERSION = len(_SCHEMAS)
 ROOM_BYTES_MIN = 16 << 20
 
 # DuckDB's own checkpoints stall the commit that meets them, so the writer chooses the moment; and a library does not
@@ -41,6 +44,10 @@ WHERE (stream_id, seq) NOT IN (
     WHERE happened_at BETWEEN make_timestamptz(CAST($first AS BIGINT)) AND make_timestamptz(CAST($last AS BIGINT))
 )
 """
+
+_FORGET_RUN = "DELETE FROM runs WHERE run_id = ?"
+_FORGET_EVENTS = "DELETE FROM events WHERE run_id = ?"
+_ADD_RUN = "INSERT INTO runs BY NAME SELECT * FROM batch"
 
 
 class StoreStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +90,16 @@ class EventStore:
             added: int = cursor.execute(_APPEND_ONCE, {"first": min(moments), "last": max(moments)}).fetchall()[0][0]
         self._appended += added
         return added
+
+    def record_run(self, run: StoredRun, events: Sequence[Event]) -> None:
+        """Commit a run and its events as one transaction; they take the place of an earlier run of the same name."""
+        with self._cursor() as cursor, _transaction(cursor):
+            if cursor.execute(_FORGET_RUN, [run.run_id]).fetchall() != [(0,)]:
+                cursor.execute(_FORGET_EVENTS, [run.run_id])
+            for statement, table in ((_ADD_RUN, to_row(run)), (_APPEND, to_table(events))):
+                with _registered(cursor, table):
+                    cursor.execute(statement)
+        self._appended += len(events)
 
     def read(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
         """The answer to one question; times come back as UTC."""
@@ -157,11 +174,17 @@ def _bytes_of(path: Path) -> int:
 
 @contextmanager
 def _registered(cursor: duckdb.DuckDBPyConnection, table: pa.Table) -> Iterator[None]:
+    """Within a failed transaction nothing can be taken back; closing the cursor does that."""
     cursor.register("batch", table)
-    try:
-        yield
-    finally:
-        cursor.unregister("batch")
+    yield
+    cursor.unregister("batch")
+
+
+@contextmanager
+def _transaction(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    cursor.begin()
+    yield
+    cursor.commit()
 
 
 def _open(path: Path) -> duckdb.DuckDBPyConnection:
@@ -170,7 +193,7 @@ def _open(path: Path) -> duckdb.DuckDBPyConnection:
     except duckdb.Error as error:
         raise failures.translate(path, error, opening=True) from error
     try:
-        _prepare(connection, path)
+        _lay(connection, version_of(connection, path))
     except duckdb.Error as error:
         connection.close()
         raise failures.translate(path, error, opening=True) from error
@@ -180,21 +203,30 @@ def _open(path: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Lay the schema in a new file, or see that an old one is ours and not from the future."""
+def version_of(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
+    """The schema's version, 0 in a new file. Raises EventStoreError when the file is not ours or from the future."""
     connection.execute("SET GLOBAL timezone = 'UTC'")
     tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    if tables and "schema_version" not in tables:
+    if not tables:
+        return 0
+    if "schema_version" not in tables:
         raise failures.corrupt(path, "it holds the tables of another program")
-    versions = connection.execute("FROM schema_version").fetchall() if tables else []
-    if versions and versions[0][0] > SCHEMA_VERSION:
+    version: int = connection.execute("FROM schema_version").fetchall()[0][0]
+    if version > SCHEMA_VERSION:
         raise EventStoreError(
-            f"The event store {path} was written by a newer version (schema {versions[0][0]}, this one knows "
+            f"The event store {path} was written by a newer version (schema {version}, this one knows "
             f"{SCHEMA_VERSION}); update session_core or choose another file."
         )
-    if not versions:
-        # Only a new file is written to, so that an old one can still be read when its disk is full.
-        connection.begin()
-        connection.execute(files("session_core.store").joinpath("schema.sql").read_text(encoding="utf-8"))
-        connection.execute("INSERT INTO schema_version VALUES (?)", [SCHEMA_VERSION])
-        connection.commit()
+    return version
+
+
+def _lay(connection: duckdb.DuckDBPyConnection, version: int) -> None:
+    """Bring the schema up to date. A file that is so already is not written to, so that a full disk can still be read."""
+    if version == SCHEMA_VERSION:
+        return
+    connection.begin()
+    for name in _SCHEMAS[version:]:
+        connection.execute(files("session_core.store").joinpath(name).read_text(encoding="utf-8"))
+    connection.execute("DELETE FROM schema_version")
+    connection.execute("INSERT INTO schema_version VALUES (?)", [SCHEMA_VERSION])
+    connection.commit()

@@ -9,9 +9,8 @@ import duckdb
 import msgspec
 
 from session_core.store import failures
-from session_core.store.event_store import _SETTINGS, _prepare
+from session_core.store.event_store import _SETTINGS, version_of
 
-_TABLES = "SELECT count(*) FROM duckdb_tables()"
 _CONTENTS = "SELECT count(*), epoch(max(happened_at)) FROM events"
 
 
@@ -26,9 +25,8 @@ def look_into(path: Path) -> StoreContents:
     """What the existing file holds. Raises EventStoreError when it is held by another process, damaged or not ours."""
     try:
         with closing(duckdb.connect(path, read_only=True, config=_SETTINGS)) as connection:
-            if connection.execute(_TABLES).fetchall() == [(0,)]:
+            if version_of(connection, path) == 0:
                 return StoreContents(events=0, newest_at=None)
-            _prepare(connection, path)
             [(events, newest_at)] = connection.execute(_CONTENTS).fetchall()
             return StoreContents(events=events, newest_at=newest_at)
     except duckdb.Error as error:

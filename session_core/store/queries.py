@@ -110,6 +110,15 @@ def session_states(store: EventStore, session_id: str, span: TimeRange) -> pd.Da
     return _ask(store, _SESSION_STATES, span, Filters(session_id=session_id))
 
 
+def runs(store: EventStore, filters: Filters = EVERYTHING) -> pd.DataFrame:
+    """Simulated runs by scenario, policy and run_id, the newest first: the columns of the table `runs`.
+
+    `failures` and `sign_out_reasons` are arrays of words, `ux_parts` is a dict.
+    """
+    found: pd.DataFrame = store.read(_RUNS, {"filters": _given(filters)}).to_pandas()
+    return found.assign(ux_parts=found["ux_parts"].map(msgspec.json.decode).astype("object"))
+
+
 def _given(filters: Filters) -> Mapping[str, str | None]:
     return {name: None if value is None else str(value) for name, value in msgspec.structs.asdict(filters).items()}
 
@@ -280,4 +289,13 @@ FROM (
 WINDOW history AS (ORDER BY happened_at, seq)
 QUALIFY kind = 'StateChanged'
 ORDER BY happened_at, seq
+"""
+
+_RUNS = """
+SELECT *
+FROM runs
+WHERE (struct_extract($filters, 'scenario') IS NULL OR scenario = struct_extract($filters, 'scenario'))
+  AND (struct_extract($filters, 'policy') IS NULL OR policy = struct_extract($filters, 'policy'))
+  AND (struct_extract($filters, 'run_id') IS NULL OR run_id = struct_extract($filters, 'run_id'))
+ORDER BY finished_at DESC, scenario, policy, seed
 """

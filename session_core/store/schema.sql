@@ -1,6 +1,6 @@
 -- One row per event, only ever added. The envelope comes first, then the words and numbers the questions ask for
 -- (NULL where a kind has none), then the whole fact. A time-ordered log needs no index.
--- Run once, in a new file; a change here raises SCHEMA_VERSION.
+-- Schema version 1. What came later is in files of its own.
 
 CREATE TABLE schema_version (version INTEGER NOT NULL);
 
