@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 
 _UNITS_S: Mapping[str, float] = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(d|h|ms|m|s)")
@@ -27,18 +28,9 @@ def write_duration(seconds: float) -> str:
         whole, left = divmod(left, _UNITS_S[unit])
         said += f"{whole:.0f}{unit}" if whole else ""
     said = sign + (said + (f"{_plain(left)}s" if left else "") or "0s")
-    try:
-        return said if read_duration(said) == seconds else f"{_plain(seconds)}s"
-    except ValueError:
-        return f"{_plain(seconds)}s"
+    return said if read_duration(said) == seconds else f"{sign}{_plain(abs(seconds))}s"
 
 
 def _plain(number: float) -> str:
-    """Without an exponent."""
-    return (
-        f"{number:.0f}"
-        if number == int(number)
-        else f"{number:.17f}".rstrip("0")
-        if abs(number) < 1e-4
-        else repr(number)
-    )
+    """Without an exponent, and to the last bit."""
+    return format(Decimal(repr(number)), "f").removesuffix(".0")

@@ -201,7 +201,7 @@ def read_catalogue(folder: Path = CATALOGUE) -> Mapping[str, Scenario]:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """What to say about a word that is not known."""
-    words = list(known)
+    words = [str(word) for word in known]
     close = difflib.get_close_matches(name, words, n=1, cutoff=0.5)
     return (f"did you mean {close[0]!r}? " if close else "") + f"Known are {', '.join(words)}."
 
