@@ -206,6 +206,7 @@ class Session:
             raise TokenVerificationError("These tokens belong to another user; give that user a session of their own.")
         now = self._around.clock.boot()
         self._limits.begin(now, now)
+        self._machine.fire(Signal.SIGN_IN_STARTED)
         await self._tokens.adopt(grant, sent_at=sent_at)
         self._machine.fire(Signal.SIGNED_IN)
         if not self._tokens.persisted:

@@ -50,6 +50,7 @@ def _table() -> dict[tuple[State, Signal], State]:
             (state, Signal.ABSOLUTE_LIMIT_REACHED): State.EXPIRED,
             (state, Signal.PERSIST_FAILED): State.DEGRADED,
             (state, Signal.PERSIST_RECOVERED): state,
+            (state, Signal.SIGN_IN_STARTED): state,
             (state, Signal.SIGNED_IN): State.ACTIVE,
             (state, Signal.SIGNED_OUT): State.SIGNED_OUT,
         }

@@ -13,7 +13,7 @@ from world import World, live, with_
 
 from session_core.config import PROFESSIONAL
 from session_core.errors import LoginRequiredError, TokenUnavailableError
-from session_core.events import FallbackTried, RefreshFailed, SessionEnded, StateChanged, TokenRefreshed
+from session_core.events import FallbackTried, PartCrashed, RefreshFailed, SessionEnded, StateChanged, TokenRefreshed
 from session_core.vocabulary import EndReason, FallbackStep, Outcome, State, StepOutcome
 
 DUE_S = 3600 - 330  # Before any refresh of a one-hour token can be due.
@@ -393,3 +393,15 @@ def test_a_forced_refresh_that_fails_is_tried_again_by_itself() -> None:
         assert session.state is State.ACTIVE
 
     assert len(live(play).facts(TokenRefreshed)) == 1
+
+
+def test_faults_that_spoil_the_same_answer_add_up() -> None:
+    """A garbled answer whose fields were to be changed as well is a garbled answer, not a crash of the double."""
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        world.order(kind="garbled_json", endpoint="token", times=1)
+        world.order(kind="set_field", endpoint="token", field="expires_in", value=-1)
+        assert (await session.force_refresh_session()).outcome is Outcome.AMBIGUOUS
+
+    assert live(play).facts(PartCrashed) == []

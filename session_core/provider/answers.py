@@ -88,5 +88,9 @@ def said_in(answer: ProviderAnswer) -> dict[str, Any] | None:
     """The JSON object of an answer, if it is one."""
     if not answer.headers.get("content-type", "").startswith("application/json"):
         return None
-    said = msgspec.json.decode(answer.body)
+    try:
+        said = msgspec.json.decode(answer.body)
+    except msgspec.DecodeError:
+        # Another fault has garbled it already.
+        return None
     return said if isinstance(said, dict) else None
