@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -29,11 +30,13 @@ def run(*command: str | Path, cwd: Path) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built as anyone would, from what git knows, so that nothing lying about gets in."""
     folder = tmp_path_factory.mktemp("wheel")
-    names = run("git", "ls-files", "session_core", "pyproject.toml", "README.md", "LICENSE", cwd=ROOT).splitlines()
+    names = run(
+        "git", "ls-files", "session_core", "data", "pyproject.toml", "README.md", "LICENSE", cwd=ROOT
+    ).splitlines()
     for name in names:
         target = folder / "source" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((ROOT / name).read_bytes())
+        shutil.copyfile(ROOT / name, target, follow_symlinks=False)
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", ".", "./source", cwd=folder)
     return next(folder.glob("*.whl"))
 
@@ -51,8 +54,10 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_is_complete(wheel: Path) -> None:
     """Every module and every file that a module reads, and the marker that says it is typed."""
     inside = set(zipfile.ZipFile(wheel).namelist())
-    tracked = set(run("git", "ls-files", "session_core", cwd=ROOT).splitlines())
+    tracked = set(run("git", "ls-files", "session_core", cwd=ROOT).splitlines()) - {"session_core/data"}
+    data = {f"session_core/{name}" for name in run("git", "ls-files", "data", cwd=ROOT).splitlines()}
     assert tracked - inside == set()
+    assert data - inside == set()
     assert "session_core/py.typed" in inside
     assert {name.split("/")[0] for name in inside if ".dist-info" not in name} == {"session_core"}
 
