@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -27,6 +28,17 @@ class Clock(Protocol):
 
     def boot(self) -> float:
         """Never steps and counts suspended time; every deadline is kept on it."""
+        ...
+
+
+class ForetellingClock(Clock, Protocol):
+    """A simulated clock: it says so before anything but the passing of time befalls it, so it need not be watched."""
+
+    before_jump: list[Callable[[], None]]
+
+    @property
+    def steady(self) -> bool:
+        """Whether timers fire when they are due."""
         ...
 
 

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import heapq
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from contextvars import copy_context
+from math import ceil, inf
+from typing import Generic, TypeVar, cast
 
 import msgspec
 
 from session_core.bounds import require
-from session_core.clock import Clock, Gap, Reading, classify_gap, read
+from session_core.clock import SUSPEND_S_MIN, Clock, ForetellingClock, Gap, Reading, classify_gap, read
 from session_core.events import PartCrashed, Record
 from session_core.vocabulary import GapKind
 
@@ -19,6 +21,7 @@ TICK_S_MAX = 15.0
 RESTART_S = 1.0
 REVISIT_S_MIN = 0.01
 STALE_MAX = 64
+SAME_TICK = 1e-9
 
 T = TypeVar("T")
 # Called with a member and the boot second; answers when to be called again, or None for never.
@@ -35,6 +38,95 @@ class LoopStatistics(msgspec.Struct, frozen=True, kw_only=True):
     late_s_max: float
     last_run_at: float | None
     next_due_at: float | None
+
+
+class _Wait:
+    """One wait for a deadline, in ticks: a sleep of the device shows at the first tick after it.
+
+    Where the clock foretells its jumps the ticks are counted and not waited for, until it does: then `began` is the
+    tick before that moment and the wait ends at the next, so that what is seen is the same.
+    """
+
+    __slots__ = (
+        "_alarm",
+        "_armed_at",
+        "_context",
+        "_left_s",
+        "_loop",
+        "_over",
+        "_tick_s",
+        "_watched",
+        "began",
+        "ticks_passed",
+    )
+
+    def __init__(self, began: Reading, left_s: float, tick_s: float) -> None:
+        self.began = began
+        self.ticks_passed = False
+        self._left_s = left_s
+        self._tick_s = tick_s
+        self._watched = False
+        self._context = copy_context()
+        self._loop = asyncio.get_running_loop()
+        self._over = self._loop.create_future()
+        self._armed_at = self._loop.time()
+        self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def planned_s(self) -> float:
+        """How long after `began` it is to end."""
+        return min(self._tick_s, self._left_s) if self._watched else self._left_s
+
+    def last_tick_at(self, now: float) -> float:
+        """The boot second of the tick before `now`, waited for or only counted."""
+        return self.began.boot + (0.0 if self._watched else (now - self.began.boot) // self._tick_s * self._tick_s)
+
+    async def end(self, *, watched: bool) -> None:
+        self._watched = watched
+        self._arm()
+        try:
+            await self._over
+        finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
+
+    def bring_forward(self, due_at: float, clock: Clock) -> None:
+        """End it at once if it would end after `due_at`; a later tick will look again."""
+        if not self._watched and due_at < self.began.boot + self._left_s:
+            self.watch(clock)
+        ends_at = self.began.boot + self.planned_s
+        # A wake-up that is overdue stood still with the device, and would come later than it was planned.
+        if due_at < ends_at or clock.boot() > ends_at:
+            self.finish()
+
+    def finish(self) -> None:
+        _finish(self._over)
+
+    def watch(self, clock: Clock) -> None:
+        """From now on wait for the next tick only."""
+        if self._watched or self._over.done():
+            return
+        # A tick that is due at this very moment has not passed yet.
+        passed = max(0, ceil((clock.monotonic() - self.began.monotonic) / self._tick_s - SAME_TICK) - 1)
+        passed_s = passed * self._tick_s
+        self.ticks_passed = passed > 0
+        self.began = Reading(*(moment + passed_s for moment in self.began))
+        self._left_s -= passed_s
+        self._armed_at += passed_s
+        self._watched = True
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self.planned_s < inf:
+            ends_at = self._armed_at + self.planned_s
+            self._alarm = self._loop.call_at(ends_at, _finish, self._over, context=self._context)
+
+
+def _finish(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 class DeadlineLoop(Generic[T]):
@@ -60,8 +152,8 @@ class DeadlineLoop(Generic[T]):
         self._heap: list[tuple[float, int, T]] = []
         self._entries: dict[T, int] = {}
         self._serial = 0
-        self._sooner = asyncio.Event()
-        self._wakes_at = float("inf")
+        self._foretelling = cast(ForetellingClock, clock) if hasattr(clock, "before_jump") else None
+        self._wait: _Wait | None = None
         self._task: asyncio.Task[None] | None = None
         self._visits = self._crashes = self._late_ticks = 0
         self._late_s_max = 0.0
@@ -82,9 +174,8 @@ class DeadlineLoop(Generic[T]):
         self._entries[member] = self._serial
         heapq.heappush(self._heap, (due_at, self._serial, member))
         self._drop_stale()
-        # A wake-up that is overdue stood still with the device, and would come later than it was planned.
-        if due_at < self._wakes_at or self._clock.boot() > self._wakes_at:
-            self._sooner.set()
+        if self._wait is not None:
+            self._wait.bring_forward(due_at, self._clock)
 
     def remove(self, member: T) -> None:
         if self._entries.pop(member, None) is not None:
@@ -94,11 +185,15 @@ class DeadlineLoop(Generic[T]):
         """Begin; nothing happens if it has begun. Must be called on the loop it is to run on."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=self._part)
+            if self._foretelling is not None:
+                self._foretelling.before_jump.append(self._watch)
 
     async def stop(self) -> None:
         """End; nothing happens if it has not begun. No visit is cut short."""
         task, self._task = self._task, None
         if task is not None:
+            if self._foretelling is not None:
+                self._foretelling.before_jump.remove(self._watch)
             task.cancel()
             await asyncio.wait({task})
 
@@ -109,7 +204,7 @@ class DeadlineLoop(Generic[T]):
             visits=self._visits,
             crashes=self._crashes,
             late_s_max=self._late_s_max,
-            last_run_at=self._last_run_at,
+            last_run_at=self._last_run_at if self._wait is None else self._wait.last_tick_at(self._clock.boot()),
             next_due_at=self._next_due_at(),
         )
 
@@ -126,24 +221,37 @@ class DeadlineLoop(Generic[T]):
         while True:
             self._visit_due(before.boot)
             next_due_at = self._next_due_at()
-            wait_s = self._tick_s_max
-            if next_due_at is not None:
-                wait_s = min(wait_s, max(0.0, next_due_at - self._clock.boot()))
-            await self._wait(wait_s)
+            left_s = inf if next_due_at is None else max(0.0, next_due_at - self._clock.boot())
+            wait = self._wait = _Wait(read(self._clock), left_s, self._tick_s_max)
+            try:
+                await wait.end(watched=self._foretelling is None or not self._foretelling.steady)
+            finally:
+                self._wait = None
             after = read(self._clock)
-            self._observe(before, after, wait_s)
+            if wait.ticks_passed:
+                self._late_ticks = 0
+            self._observe(wait.began, after, wait.planned_s)
             before = after
 
-    async def _wait(self, wait_s: float) -> None:
-        self._wakes_at = self._clock.boot() + wait_s
-        self._sooner.clear()
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._sooner.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self._wakes_at = float("-inf")
+    def overslept(self) -> bool:
+        """Whether the device has slept in this wait, and it does not show yet. Any thread may ask."""
+        wait, clock = self._wait, self._clock
+        if wait is None:
+            return False
+        began = wait.began
+        return (clock.boot() - began.boot) - (clock.monotonic() - began.monotonic) >= SUSPEND_S_MIN
+
+    def notice(self) -> None:
+        """Name the gap now and not at the next tick: somebody is about to act."""
+        wait = self._wait
+        if wait is not None and self.overslept():
+            before, wait.began = wait.began, read(self._clock)
+            self._observe(before, wait.began, wait.planned_s)
+            wait.finish()
+
+    def _watch(self) -> None:
+        if self._wait is not None:
+            self._wait.watch(self._clock)
 
     def _observe(self, before: Reading, after: Reading, planned_s: float) -> None:
         gap = classify_gap(before, after, planned_s=planned_s, late_ticks=self._late_ticks)

@@ -438,6 +438,9 @@ class Session:
 
     def _pass_gate(self) -> None:
         """Raises while no call may be made. Any thread may ask, so what follows from it is done on the loop."""
+        if self._around.worker.overslept() and is_running_here(self._around.loop):
+            # A sleep is named before anybody acts on what was true before it.
+            self._around.worker.notice()
         now = self._around.clock.boot()
         if self._closed:
             self._tokens.require()

@@ -48,6 +48,14 @@ class SessionWorker:
     def remove(self, session: Maintained) -> None:
         self._loop.remove(session)
 
+    def overslept(self) -> bool:
+        """Whether the device has slept and no session knows yet. Any thread may ask."""
+        return self._loop.overslept()
+
+    def notice(self) -> None:
+        """Tell every session of a sleep before anybody acts on it."""
+        self._loop.notice()
+
     def start(self) -> None:
         self._loop.start()
 

@@ -9,12 +9,16 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from session_core.config import BASIC, PROFESSIONAL
-from session_core.sim.run import run
-from session_core.sim.scenario import CATALOGUE, Family, read_catalogue
+from session_core.config import BASIC, PROFESSIONAL, SessionConfig
+from session_core.deadlines import DeadlineLoop
+from session_core.sim import world
+from session_core.sim.run import Run, run
+from session_core.sim.scenario import CATALOGUE, Acting, Family, read_catalogue
 
 ROOT = Path(__file__).parents[1]
 SEEDS = range(3)
@@ -71,7 +75,8 @@ def test_basic_shows_what_breaks(name: str) -> None:
 PROGRAM = """
 import json
 from session_core.config import PRESETS
-from session_core.sim.run import run
+from session_core.sim import world
+from session_core.sim.run import Run, run
 from session_core.sim.scenario import read_catalogue
 names = ["lid-close-overnight", "stampede", "two-processes", "outage-at-wake", "signing-key-rotation", "workday"]
 print(json.dumps({name: run(read_catalogue()[name], PRESETS["professional"], 7).digest for name in names}))
@@ -100,3 +105,31 @@ def test_another_seed_is_another_run() -> None:
     """Chance is in it, and the seed is what decides it."""
     scenario = read_catalogue()["workday"]
     assert len({run(scenario, PROFESSIONAL, seed).digest for seed in range(5)}) == 5
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_ticks_that_are_only_counted_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the simulated clock foretells its jumps, what happens is what happens with every tick waited for."""
+    settings, begin = world._config, DeadlineLoop.__init__
+
+    def uneven(*args: Any) -> SessionConfig:
+        # No tick falls on the very moment of something else, where only the order of setting timers decides.
+        return msgspec.structs.replace(settings(*args), tick_s_max=14.93717)
+
+    def watchful(self: Any, **parts: Any) -> None:
+        begin(self, **parts)
+        self._foretelling = None
+
+    scenario = read_catalogue()[name]
+    if scenario.users.act is Acting.STEADY:
+        users = msgspec.structs.replace(scenario.users, from_s=scenario.users.from_s + 1.234)
+        scenario = msgspec.structs.replace(scenario, users=users)
+    monkeypatch.setattr(world, "_config", uneven)
+    counted = told(run(scenario, PROFESSIONAL, 5))
+    monkeypatch.setattr(DeadlineLoop, "__init__", watchful)
+    assert counted == told(run(scenario, PROFESSIONAL, 5))
+
+
+def told(found: Run) -> list[tuple[float, str, str]]:
+    """Who said what and when, to the microsecond: adding a tick often is not adding it once."""
+    return sorted((round(event.boot, 6), event.origin.session_id, event.kind) for event in found.events)

@@ -19,6 +19,8 @@ class VirtualClock:
         self._now = now
         self.epoch_s = epoch_s
         self.wall_skew_s = wall_skew_s
+        self.before_jump: list[Callable[[], None]] = []
+        self.steady = True
         self._slept_s = 0.0
         self._suspended_at: float | None = None
 
@@ -35,17 +37,24 @@ class VirtualClock:
     def boot(self) -> float:
         return self._now()
 
+    def foretell(self) -> None:
+        """Tell whoever relies on time passing evenly that it is about not to; `steady` says whether timers do."""
+        for told in self.before_jump:
+            told()
+
     @property
     def suspended(self) -> bool:
         return self._suspended_at is not None
 
     def step_wall(self, seconds: float) -> None:
         """Set the wall clock forwards or, with negative `seconds`, back."""
+        self.foretell()
         self.wall_skew_s += seconds
 
     def suspend(self) -> None:
         """Stop `monotonic`; `boot` and `wall` go on."""
         if self._suspended_at is None:
+            self.foretell()
             self._suspended_at = self._now()
 
     def resume(self) -> None:

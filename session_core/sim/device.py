@@ -76,6 +76,7 @@ class Device:
     def stall(self, seconds: float) -> None:
         """Run nothing for `seconds` while all clocks go on; timers that come due then fire late."""
         assert seconds >= 0, "a stall lasts at least no time"
+        self.clock.foretell()
         self._stalled_until = max(self._stalled_until, self._loop.world_time() + seconds)
         self._shut()
         self._loop.call_at(self._stalled_until, self._open_if_well, context=Context())
@@ -83,6 +84,8 @@ class Device:
     def throttle(self, interval_s: float | None) -> None:
         """Let timers fire only at multiples of `interval_s` on the monotonic clock; None ends it."""
         assert interval_s is None or interval_s > 0, "a throttle needs an interval"
+        self.clock.foretell()
+        self.clock.steady = interval_s is None
         self._throttle_s = interval_s
         self._loop.mind_gates()
         self._open_if_well()
