@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import heapq
 from collections.abc import Callable, Iterator
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from math import ceil, inf
 from typing import Generic, TypeVar, cast
 
@@ -60,13 +60,13 @@ class _Wait:
         "ticks_passed",
     )
 
-    def __init__(self, began: Reading, left_s: float, tick_s: float) -> None:
+    def __init__(self, began: Reading, left_s: float, tick_s: float, context: Context, *, watched: bool) -> None:
         self.began = began
         self.ticks_passed = False
         self._left_s = left_s
         self._tick_s = tick_s
-        self._watched = False
-        self._context = copy_context()
+        self._watched = watched
+        self._context = context
         self._loop = asyncio.get_running_loop()
         self._over = self._loop.create_future()
         self._armed_at = self._loop.time()
@@ -81,8 +81,7 @@ class _Wait:
         """The boot second of the tick before `now`, waited for or only counted."""
         return self.began.boot + (0.0 if self._watched else (now - self.began.boot) // self._tick_s * self._tick_s)
 
-    async def end(self, *, watched: bool) -> None:
-        self._watched = watched
+    async def end(self) -> None:
         self._arm()
         try:
             await self._over
@@ -119,9 +118,9 @@ class _Wait:
     def _arm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-        if self.planned_s < inf:
-            ends_at = self._armed_at + self.planned_s
-            self._alarm = self._loop.call_at(ends_at, _finish, self._over, context=self._context)
+        planned_s = self.planned_s
+        if planned_s < inf:
+            self._alarm = self._loop.call_at(self._armed_at + planned_s, _finish, self._over, context=self._context)
 
 
 def _finish(over: asyncio.Future[None]) -> None:
@@ -217,14 +216,15 @@ class DeadlineLoop(Generic[T]):
                 await asyncio.sleep(RESTART_S)
 
     async def _turn_for_ever(self) -> None:
-        before = read(self._clock)
+        before, context = read(self._clock), copy_context()
         while True:
             self._visit_due(before.boot)
             next_due_at = self._next_due_at()
             left_s = inf if next_due_at is None else max(0.0, next_due_at - self._clock.boot())
-            wait = self._wait = _Wait(read(self._clock), left_s, self._tick_s_max)
+            watched = self._foretelling is None or not self._foretelling.steady
+            wait = self._wait = _Wait(before, left_s, self._tick_s_max, context, watched=watched)
             try:
-                await wait.end(watched=self._foretelling is None or not self._foretelling.steady)
+                await wait.end()
             finally:
                 self._wait = None
             after = read(self._clock)

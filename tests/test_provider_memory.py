@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from email.utils import formatdate
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from provider_kit import FORM, ISSUER, START_S, Driver, bearer, run
 
 from session_core.provider import Endpoint, FaultKind
@@ -198,3 +201,10 @@ def test_closing_a_stream_stops_a_reader_in_waiting() -> None:
         return len([chunk async for chunk in stream])
 
     assert run(work()) == (2, 3)
+
+
+@given(now=st.floats(0, 4e9))
+def test_every_answer_is_dated_as_http_wants_it(now: float) -> None:
+    """RFC 9110 §5.6.7, to the second."""
+    answer = Driver().provider.handle(WireRequest(method="GET", url=f"{ISSUER}/none"), now=now)
+    assert answer.headers["date"] == formatdate(now, usegmt=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
+from functools import lru_cache
 
 import msgspec
 
@@ -166,4 +167,17 @@ def _fitting(route: Route | None, inbound: Inbound) -> Route:
 
 
 def _dated(answer: ProviderAnswer, now: float) -> ProviderAnswer:
-    return msgspec.structs.replace(answer, headers={**answer.headers, "date": formatdate(now, usegmt=True)})
+    return msgspec.structs.replace(answer, headers={**answer.headers, "date": _http_date(now)})
+
+
+def _http_date(now: float) -> str:
+    """RFC 9110 §5.6.7; the day is remembered, because every answer needs it."""
+    days, seconds = divmod(int(now // 1), 86_400)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{_http_day(days)} {hours:02}:{minutes:02}:{seconds:02} GMT"
+
+
+@lru_cache(maxsize=8)
+def _http_day(days: int) -> str:
+    return formatdate(days * 86_400, usegmt=True).partition(" 00:")[0]
