@@ -207,4 +207,4 @@ def test_closing_a_stream_stops_a_reader_in_waiting() -> None:
 def test_every_answer_is_dated_as_http_wants_it(now: float) -> None:
     """RFC 9110 §5.6.7, to the second."""
     answer = Driver().provider.handle(WireRequest(method="GET", url=f"{ISSUER}/none"), now=now)
-    assert answer.headers["date"] == formatdate(now, usegmt=True)
+    assert answer.headers["date"] == formatdate(int(now), usegmt=True)
