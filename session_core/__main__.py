@@ -17,8 +17,11 @@ except ModuleNotFoundError:
 
 import msgspec
 
+from session_core import lab_commands
 from session_core.clock import SystemClock
 from session_core.errors import SessionCoreError
+
+EXTRAS = {"duckdb": "store", "pandas": "store", "pyarrow": "store", "plotly": "dashboard"}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -86,10 +89,20 @@ def doctor(
     raise typer.Exit(0 if well else 1)
 
 
+for command in (lab_commands.scenarios, lab_commands.simulate, lab_commands.replay):
+    app.command()(command)
+
+
 def main() -> None:
     """Every error of ours is one sentence, never a traceback."""
     try:
         app()
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        raise SystemExit(
+            f'This command needs more packages: pip install "session-core[{EXTRAS[error.name]}]"'
+        ) from None
     except SessionCoreError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None

@@ -139,6 +139,36 @@ def preset(name: str) -> SessionPolicy:
         raise ConfigError(f"There is no policy {name!r}; {_nearest(name, PRESETS)}") from None
 
 
+def read_policy(name_or_file: str) -> SessionPolicy:
+    """A preset by name, or the policy of a TOML file: its `policy` table if it has one, else the whole file.
+
+    A file says what differs from `professional`; its policy is called like the file unless it says otherwise.
+    Raises ConfigError, which suggests the nearest name.
+    """
+    if not name_or_file.endswith(".toml"):
+        return preset(name_or_file)
+    file = Path(name_or_file)
+    table = _read_toml(file)
+    said = table.get("policy", table)
+    if isinstance(said, str):
+        return preset(said)
+    prefix = "" if "policy" in table else "policy."
+    named = {"name": file.stem, **said} if isinstance(said, dict) else said
+    try:
+        policy = msgspec.convert({"policy": named}, _PolicyFile).policy
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"In {file}: {_explain(str(error)).removeprefix(prefix)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"In {file}: {str(error).removeprefix(prefix)}") from None
+    if policy != PRESETS.get(policy.name, policy):
+        raise ConfigError(f"In {file}: the policy is called {policy.name!r} like a built-in one; give it another name.")
+    return policy
+
+
+class _PolicyFile(msgspec.Struct, frozen=True):
+    policy: SessionPolicy
+
+
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))

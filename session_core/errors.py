@@ -16,6 +16,7 @@ SessionCoreError
 │   ├── StoreHeldError            store_held             another process holds the file
 │   ├── StoreCorruptError         store_corrupt          the file is damaged or of another kind
 │   └── StoreFullError            store_full             the disk is full
+├── WorkerLostError               worker_lost            a process that played scenarios died; what was done is kept
 └── IllegalTransitionError        illegal_transition     our own mistake: a signal no state expects
 """
 
@@ -133,6 +134,10 @@ class StoreCorruptError(EventStoreError):
 
 class StoreFullError(EventStoreError):
     code = "store_full"
+
+
+class WorkerLostError(SessionCoreError):
+    code = "worker_lost"
 
 
 class IllegalTransitionError(SessionCoreError):
