@@ -144,7 +144,7 @@ def test_chat_keeps_what_could_not_be_sent() -> None:
     """While the API fails the message waits, and goes out when asked again."""
     app = opened(PAGES[2])
     health = opened(PAGES[1])
-    health.button(key="fault_unavailable").click().run()
+    health.button(key="fault_api_down").click().run()
     app.chat_input[0].set_value("Are you there?").run()
     assert "Your message is kept" in texts(app)
     health.button(key="clear_faults").click().run()

@@ -29,8 +29,8 @@ class FaultOffer(msgspec.Struct, frozen=True, kw_only=True):
 OFFERS: Mapping[str, FaultOffer] = {
     "unavailable": FaultOffer(
         label="503 for 20 s",
-        expect="The provider is down. The session goes on with the token it has and tries again until it is back.",
-        fault=Fault(kind=FaultKind.STATUS, status=503, until_s=20.0),
+        expect="No token can be had. Calls go on with the one there is, and the session tries again until it works.",
+        fault=Fault(kind=FaultKind.STATUS, endpoint=Endpoint.TOKEN, status=503, until_s=20.0),
     ),
     "throttled": FaultOffer(
         label="429, come back in 10 s",
@@ -45,12 +45,18 @@ OFFERS: Mapping[str, FaultOffer] = {
     "hang_up": FaultOffer(
         label="Hang up for 15 s",
         expect="Connections end before the provider acts. The session keeps trying.",
-        fault=Fault(kind=FaultKind.DROP_BEFORE, until_s=15.0),
+        fault=Fault(kind=FaultKind.DROP_BEFORE, endpoint=Endpoint.TOKEN, until_s=15.0),
     ),
     "slow": FaultOffer(
         label="Slow by 5 s",
         expect="Every answer comes 5 s late for 30 s. Nobody waits for a refresh while the token is good.",
         fault=Fault(kind=FaultKind.DELAY, delay_s=5.0, until_s=30.0),
+    ),
+    "api_down": FaultOffer(
+        label="API down for 20 s",
+        expect="Calls fail after their retries, and that is all: the session and its token are not touched.",
+        fault=Fault(kind=FaultKind.STATUS, endpoint=Endpoint.API, status=503, until_s=20.0),
+        provoke=Provocation.CALL,
     ),
     "rotate_keys": FaultOffer(
         label="Rotate signing keys",
