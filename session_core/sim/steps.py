@@ -82,7 +82,9 @@ VERBS: Mapping[Verb, Shape] = MappingProxyType(
         Verb.END_SESSIONS_ELSEWHERE: Shape("the users end all their sessions from another device"),
         Verb.OPEN_PROCESS: Shape("a further process of the device takes up the stored sessions"),
         Verb.KILL_PROCESS: Shape("kills a process at once; number `process`, the first if not said", may=("process",)),
-        Verb.RESTART_PROCESS: Shape("a killed process starts again from what is stored", may=("process",)),
+        Verb.RESTART_PROCESS: Shape(
+            "a process starts again from what is stored; one that runs is killed first", may=("process",)
+        ),
         Verb.STORE_FAILS: Shape("the disk refuses every write", may=("for_s",)),
         Verb.STORE_RECOVERS: Shape("the disk works again"),
         Verb.STORE_SLOW: Shape("every read and write of the disk takes `latency`", needs=("latency_s",)),

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
 import msgspec
 
 from session_core.config import SessionConfig, SessionPolicy
+from session_core.errors import ProviderError
 from session_core.events import (
-    DeviceChanged,
     Event,
     FaultEnded,
     FaultOrdered,
     Journal,
-    Origin,
     ProviderNoted,
     ProviderSaw,
     Record,
@@ -28,179 +27,25 @@ from session_core.provider.config import AccessTokenFormat, ProviderConfig, Sign
 from session_core.provider.config import User as Account
 from session_core.provider.core import EmbeddedProvider
 from session_core.refresh_plan import ProviderProfile
-from session_core.service import SessionService
 from session_core.session_limits import SessionLimits
 from session_core.session_store import SessionStoreError
 from session_core.sim.calls import refresh_token_held
 from session_core.sim.clock import EPOCH_S, VirtualClock
-from session_core.sim.device import Device
-from session_core.sim.disk import Disk
 from session_core.sim.evidence import Ending
 from session_core.sim.loop import running_loop
-from session_core.sim.network import Network
+from session_core.sim.machine import DEEDS, Hear, Machine, Naming, Process
 from session_core.sim.scenario import Scenario
 from session_core.sim.steps import Step, Verb
 from session_core.sim.user import User, action_times
 from session_core.token_answers import TokenGrant, read_token_answer
-from session_core.vocabulary import DeviceChange, Source
 from session_core.wire import WireAnswer
 
 ISSUER = "http://127.0.0.1:9400/idp"
 REDIRECT_URI = "http://127.0.0.1:9400/auth/callback"
 STARTED_WITHIN_S = 15.0
 """Programs start at some moment in this time, so that no run depends on how its ticks fall; then everyone signs in."""
-FLAP_NAME = "flap"
-
-Hear = Callable[[Event], None]
-
-
-class Naming(msgspec.Struct, frozen=True, kw_only=True):
-    """What every event of a run is marked with."""
-
-    run_id: str
-    scenario: str
-    policy: str
-
-    def origin(self, part: str, *, device: str = "", user_id: str = "") -> Origin:
-        return Origin(
-            stream_id=f"{self.run_id}/{part}",
-            session_id=part,
-            user_id=user_id,
-            device=device or part,
-            source=Source.SIM,
-            policy=self.policy,
-            run_id=self.run_id,
-            scenario=self.scenario,
-        )
-
-
-class Process:
-    """One run of the program on a device: a SessionService of the real code, on the device's own time."""
-
-    def __init__(self, machine: Machine, number: int, *, life: int) -> None:
-        world = machine.world
-        self.machine = machine
-        self.number = number
-        self.alive = True
-        part = f"{machine.name}/{number}.{life}"
-        self.device = Device(world.loop, part, epoch_s=EPOCH_S, wall_skew_s=machine.clock.wall_skew_s)
-        self.listeners: list[Hear] = []
-        self.service = SessionService(
-            world.config,
-            emit=self._hear,
-            clock=self.device.clock,
-            store=machine.disk,
-            transport=machine.network,
-            pool=machine.network.pool,
-            entropy=world.rng(f"{part}/entropy").randbytes,
-            seed=f"{world.seed}/{part}",
-            source=Source.SIM,
-            device=machine.name,
-            run_id=world.naming.run_id,
-            scenario=world.naming.scenario,
-        )
-
-    async def start(self) -> None:
-        await self.device.create_task(self.service.__aenter__())
-
-    def kill(self) -> None:
-        """Nothing of it ever runs again: no clean-up, no last event."""
-        self.alive = False
-        self.device.suspend()
-
-    def _hear(self, event: Event) -> None:
-        if self.alive:
-            self.machine.world.hear(event)
-            for listen in self.listeners:
-                listen(event)
-
-
-class Machine:
-    """One device of the scenario: its network, its disk and its processes, which sleep and stall together."""
-
-    def __init__(self, world: World, number: int) -> None:
-        scenario, loop = world.scenario, world.loop
-        self.world = world
-        self.name = f"device-{number}"
-        skews_s = scenario.wall_skews_s
-        skew_s = skews_s[number - 1] if number <= len(skews_s) else 0.0
-        self.clock = VirtualClock(loop.world_time, epoch_s=EPOCH_S, wall_skew_s=skew_s)
-        self.record = world.journal(f"{self.name}/device", clock=self.clock, device=self.name)
-        self.network = Network(
-            loop,
-            world.provider,
-            wall=world.true_wall,
-            latency_s=scenario.latency_s,
-            rng=world.rng(f"{self.name}/network"),
-            record=world.journal(f"{self.name}/network", clock=self.clock, device=self.name),
-        )
-        self.disk = Disk(shared=scenario.has_several_processes, record=self.record)
-        self.processes: list[Process] = [Process(self, 1, life=1)]
-        self.users: list[User] = []
-        self._lives = 1
-
-    @property
-    def asleep(self) -> bool:
-        return self.clock.suspended
-
-    @property
-    def foreground(self) -> Process | None:
-        """The first process that runs; what its users look at."""
-        return next((process for process in self.processes if process.alive), None)
-
-    def new_process(self, number: int) -> Process:
-        self._lives += 1
-        process = Process(self, number, life=self._lives)
-        self.processes.append(process)
-        self.record(DeviceChanged(change=DeviceChange.STARTED))
-        return process
-
-    def process(self, number: int) -> Process | None:
-        return next((process for process in self.running() if process.number == number), None)
-
-    def running(self) -> Iterator[Process]:
-        return (process for process in self.processes if process.alive)
-
-    # What befalls it
-
-    def suspend(self, for_s: float | None) -> None:
-        if self.asleep:
-            return
-        self.record(DeviceChanged(change=DeviceChange.SUSPENDED, seconds=for_s or 0.0))
-        self.clock.suspend()
-        self.network.fall_asleep()
-        for process in self.running():
-            process.device.suspend()
-        if for_s is not None:
-            self.world.after(for_s, self.resume)
-
-    def resume(self) -> None:
-        if not self.asleep:
-            return
-        self.clock.resume()
-        self.record(DeviceChanged(change=DeviceChange.RESUMED))
-        self.network.wake()
-        for process in self.running():
-            process.device.resume()
-
-    def stall(self, for_s: float) -> None:
-        self.record(DeviceChanged(change=DeviceChange.STALLED, seconds=for_s))
-        for process in self.running():
-            process.device.stall(for_s)
-
-    def throttle(self, interval_s: float | None, for_s: float | None = None) -> None:
-        change = DeviceChange.UNTHROTTLED if interval_s is None else DeviceChange.THROTTLED
-        self.record(DeviceChanged(change=change, seconds=for_s or 0.0))
-        for process in self.running():
-            process.device.throttle(interval_s)
-        if for_s is not None:
-            self.world.after(for_s, self.throttle, None)
-
-    def step_clock(self, by_s: float) -> None:
-        self.clock.step_wall(by_s)
-        for process in self.running():
-            process.device.step_wall(by_s)
-        self.record(DeviceChanged(change=DeviceChange.CLOCK_STEPPED, seconds=by_s))
+SECRETS_MAX = 10_000_000
+"""Every secret of a run is kept, so that the log can be searched for all of them."""
 
 
 class World:
@@ -219,7 +64,10 @@ class World:
         self._context = Context()
         self._provider_record = self.journal("provider", clock=self._clock)
         self.provider = EmbeddedProvider(
-            _provider_config(scenario), entropy=self.rng("provider").randbytes, listener=self
+            _provider_config(scenario),
+            entropy=self.rng("provider").randbytes,
+            secrets_max=SECRETS_MAX,
+            listener=self,
         )
         self.machines = [Machine(self, number) for number in range(1, scenario.devices + 1)]
         for number in range(scenario.sessions):
@@ -289,7 +137,8 @@ class World:
         session = await process.service.adopt(self._grant(user.name), sent_at=sent_at)
         user.session_id = session.session_id
         # Whoever has signed in has found the provider.
-        await process.service.oauth.metadata()
+        with contextlib.suppress(ProviderError):
+            await process.service.oauth.metadata()
 
     def _grant(self, username: str) -> TokenGrant:
         body = self.provider.tokens_for(username, now=self.true_wall())
@@ -357,58 +206,16 @@ class World:
             self.after(until_s, self._provider_record, ended)
         self.provider.faults.order(fault, self.true_wall())
 
-    def _befall(self, machine: Machine, step: Step) -> None:  # noqa: C901, PLR0912 - one line for each verb
-        network, disk = machine.network, machine.disk
-        match step.do:
-            case Verb.SUSPEND:
-                machine.suspend(step.for_s)
-            case Verb.RESUME:
-                machine.resume()
-            case Verb.STALL:
-                machine.stall(step.for_s or 0.0)
-            case Verb.THROTTLE:
-                machine.throttle(step.every_s, step.for_s)
-            case Verb.UNTHROTTLE:
-                machine.throttle(None)
-            case Verb.CLOCK_STEP:
-                machine.step_clock(step.by_s or 0.0)
-            case Verb.NETWORK_DOWN:
-                network.go_down(step.for_s)
-            case Verb.NETWORK_UP:
-                network.come_up()
-            case Verb.NETWORK_SLOW:
-                network.slow_down(step.latency_s or 0.0, step.for_s)
-            case Verb.NETWORK_LOSS:
-                network.lose(step.share or 0.0, step.for_s)
-            case Verb.NETWORK_FLAP:
-                for turn in range(step.times or 1):
-                    self.after(2 * turn * (step.every_s or 1.0), network.go_down, step.every_s)
-            case Verb.NETWORK_RESET:
-                network.reset()
-            case Verb.PORTAL:
-                network.stand_before(step.for_s)
-            case Verb.LOSE_NEXT_ANSWER:
-                network.lose_answers(step.times or 1)
-            case Verb.STORE_FAILS:
-                disk.fill_up(step.for_s)
-                if step.for_s is not None:
-                    self.after(step.for_s, disk.recover)
-            case Verb.STORE_RECOVERS:
-                disk.recover()
-            case Verb.STORE_SLOW:
-                disk.slow_down(step.latency_s or 0.0)
-            case Verb.STORE_CORRUPTS:
-                disk.damage([user.session_id for user in machine.users if user.session_id is not None])
-            case Verb.OPEN_PROCESS:
-                self._spawn(self._take_up(machine.new_process(1 + len(list(machine.running())))))
-            case Verb.KILL_PROCESS:
-                if (process := machine.process(step.process or 1)) is not None:
-                    process.kill()
-                    machine.record(DeviceChanged(change=DeviceChange.KILLED))
-            case Verb.RESTART_PROCESS:
-                self._spawn(self._take_up(machine.new_process(step.process or 1)))
-            case _:
-                self._use(machine, step)
+    def _befall(self, machine: Machine, step: Step) -> None:
+        if (deed := DEEDS.get(step.do)) is not None:
+            deed(machine, step)
+        elif step.do is Verb.OPEN_PROCESS:
+            self._spawn(self._take_up(machine.new_process(1 + len(list(machine.running())))))
+        elif step.do is Verb.RESTART_PROCESS:
+            machine.kill(step.process or 1)
+            self._spawn(self._take_up(machine.new_process(step.process or 1)))
+        else:
+            self._use(machine, step)
 
     def _use(self, machine: Machine, step: Step) -> None:
         """What the users of a device do, or its program on their behalf."""
