@@ -1,15 +1,21 @@
 """The frame around every page: navigation, the shared filters, and what a reader must know wherever they are."""
 
-import streamlit as st
-from parts import frame
+# A process that plays scenarios is started from this one and reads its main script; it must find nothing to do there.
+if __name__ == "__main__":
+    import streamlit as st
+    from parts import frame
 
-st.set_page_config(page_title="Session Lab", page_icon="pages/parts/icon.svg", layout="wide")
+    st.set_page_config(page_title="Session Lab", page_icon="pages/parts/icon.svg", layout="wide")
 
-overview = st.Page("observe/overview.py", title="Overview", icon=":material/monitoring:", default=True)
-health = st.Page("operate/session_health.py", title="Session health", icon=":material/ecg_heart:", url_path="health")
-chat = st.Page("operate/chat.py", title="Chat", icon=":material/chat:", url_path="chat")
+    overview = st.Page("observe/overview.py", title="Overview", icon=":material/monitoring:", default=True)
+    simulate = st.Page("experiment/simulate.py", title="Simulate", icon=":material/experiment:", url_path="simulate")
+    compare = st.Page("experiment/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare")
+    health = st.Page(
+        "operate/session_health.py", title="Session health", icon=":material/ecg_heart:", url_path="health"
+    )
+    chat = st.Page("operate/chat.py", title="Chat", icon=":material/chat:", url_path="chat")
 
-page = st.navigation({"Observe": [overview], "Operate": [health, chat]})
-frame.sidebar()
-frame.banners()
-page.run()
+    page = st.navigation({"Observe": [overview], "Experiment": [simulate, compare], "Operate": [health, chat]})
+    frame.sidebar()
+    frame.banners()
+    page.run()

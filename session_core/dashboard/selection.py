@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import streamlit as st
 
@@ -51,3 +51,47 @@ def zone() -> str:
 
 def filters() -> Filters:
     return Filters(source=SOURCES[st.session_state.get(SOURCE_KEY) or SOURCE_DEFAULT])
+
+
+# Experiments: what is chosen, and the run whose story is open, both in the address.
+
+RUN_KEYS = ("scenario", "policy", "seed", "user")
+PICK = "pick_"
+
+
+def opened_run() -> dict[str, str]:
+    """What the address says of a run; empty while none is open."""
+    return {name: st.query_params[name] for name in RUN_KEYS if name in st.query_params}
+
+
+def open_run(scenario: str, policy: str, seed: int, user: str | None = None) -> None:
+    close_run()
+    st.query_params.update({"scenario": scenario, "policy": policy, "seed": str(seed)})
+    if user is not None:
+        st.query_params["user"] = user
+
+
+def close_run() -> None:
+    for name in RUN_KEYS:
+        st.query_params.pop(name, None)
+
+
+def said(names: Iterable[str]) -> dict[str, str]:
+    """The address's own words, before a widget drops those it does not know."""
+    return {name: st.query_params[name] for name in names if name in st.query_params}
+
+
+def picked(names: Iterable[str]) -> list[str]:
+    """The scenarios that are ticked, or all of them where none is."""
+    every = list(names)
+    return [name for name in every if st.session_state.get(PICK + name)] or every
+
+
+def clicked_cell(key: str) -> tuple[int, str] | None:
+    """Row and column of the table cell that was clicked."""
+    cells = st.session_state[key].selection.cells
+    return (int(cells[0][0]), str(cells[0][1])) if cells else None
+
+
+def page_url() -> str:
+    return str(st.context.url or "")

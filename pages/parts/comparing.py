@@ -1,0 +1,78 @@
+"""What to compare: a scenario, two policies and how many runs, all in the address; and the button that plays them."""
+
+from typing import NamedTuple
+
+import streamlit as st
+
+from session_core.dashboard import comparison, loaders, selection, verdicts
+from session_core.lab_jobs import Job, plan
+from session_core.sim.scenario import Scenario
+
+RUNS_MIN, RUNS_MAX = 10, 200
+
+
+class Choice(NamedTuple):
+    """`jobs` are those of before, after, and the controls of both, as many each."""
+
+    scenario: Scenario
+    before: str
+    after: str
+    jobs: tuple[Job, ...]
+
+    def parts(self, runs):  # noqa: ANN001, ANN201 - all runs in the order of jobs; the four lists
+        quarter = len(self.jobs) // 4
+        return [runs[part * quarter : (part + 1) * quarter] for part in range(4)]
+
+
+def choose(scenarios, policies):  # noqa: ANN001, ANN201
+    names = list(policies)
+    known = {"of": list(scenarios), "before": names, "after": names}
+    for sentence in verdicts.strangers(selection.said(known), known):
+        st.info(sentence, icon=":material/search_off:")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        first = list(scenarios).index("wake-before-network") if "wake-before-network" in scenarios else 0
+        name = st.selectbox("Scenario", list(scenarios), index=first, key="of", bind="query-params")
+        before = st.selectbox("Before", names, index=names.index("basic"), key="before", bind="query-params")
+        after = st.selectbox("After", names, key="after", bind="query-params")
+        each = st.number_input("Runs each", RUNS_MIN, RUNS_MAX, RUNS_MIN, key="runs", bind="query-params")
+    scenario, seeds = scenarios[name], range(1, int(each) + 1)
+    st.caption(scenario.what)
+    sides = [policies[before], policies[after]]
+    worlds = [scenario, comparison.control_of(scenario)]
+    jobs = tuple(job for world in worlds for side in sides for job in plan([world], [side], seeds))
+    return Choice(scenario, before, after, jobs)
+
+
+def play(chosen):  # noqa: ANN001, ANN201 - the runs, None until all are there
+    st.badge("Simulated", icon=":material/experiment:", color="violet")
+    runs = loaders.sweeps.find(chosen.jobs)
+    if None not in runs:
+        return runs
+    going = loaders.sweeps.progress().running
+    missing = list(
+        {name: job for job, run in zip(chosen.jobs, runs, strict=True) if run is None for name in [_name(job)]}.values()
+    )
+    label = verdicts.button(missing, loaders.sweeps.estimate_s(missing))
+    if st.button(label, icon=":material/play_arrow:", type="primary", key="run", disabled=going):
+        loaders.sweeps.start(missing)
+        st.rerun()
+    st.fragment(_progress, run_every=0.5 if going else None)(was_going=going)
+    return None
+
+
+def _name(job) -> tuple[str, str, int]:  # noqa: ANN001
+    return job.scenario.name, job.policy.name, job.seed
+
+
+def _progress(*, was_going: bool) -> None:
+    progress = loaders.sweeps.progress()
+    if progress.running:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.progress(progress.share, text=f"{progress.done:,} of {progress.planned:,} runs")
+            st.button("Stop", icon=":material/stop:", disabled=progress.stopping, on_click=loaders.sweeps.stop)
+    elif was_going:
+        st.rerun()
+    elif progress.trouble:
+        st.warning(progress.trouble, icon=":material/error:")
+    else:
+        st.caption("Not compared yet: press Run. Each run is played beside its control, the same seed without faults.")
