@@ -229,8 +229,6 @@ class ApiClient(httpx.AsyncClient):
         if auth is not httpx.USE_CLIENT_DEFAULT:
             # Somebody else's answer: neither ours to keep nor to retry.
             return await super().send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
-        if self.is_closed:
-            self._gate()
         path, cache = request.url.path, self._cache
         call = _Call(request, path[:_ROUTE_CHARS_MAX], self._clock.boot())
         reads = not stream and request.method == "GET"
@@ -319,6 +317,9 @@ class ApiClient(httpx.AsyncClient):
     async def _ask(self, call: _Call, stream: bool, follow_redirects: Any) -> httpx.Response:  # noqa: FBT001 - hot
         request = call.request
         while True:
+            if self.is_closed:
+                # The session may have ended while this call waited for its next try.
+                self._gate()
             call.attempts += 1
             try:
                 response = await super().send(request, stream=stream, follow_redirects=False)

@@ -19,6 +19,7 @@ CONFIG_PAUSE_S = 300.0
 REPLAY_RESERVE_S_MAX = 2.0
 RETRIES_PER_MARGIN_MAX = 15.0
 RETRY_AFTER_S_MIN = 1.0
+RETRY_AFTER_S_MIN_REPEATED = 15.0
 
 
 class ProviderProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,13 +80,15 @@ def pause_s(
 ) -> float:
     """How long to leave the token endpoint alone after a refusal, the breaker aside.
 
-    A server's wish comes before our backoff, but not before the floor: `Retry-After: 0` would make a loop of a fault.
+    A server's wish comes before our backoff, but not before the floor: `Retry-After: 0` would make a loop of a fault,
+    and one second, wished for again and again, a storm.
     """
     if result.outcome is Outcome.CONFIG:
         return CONFIG_PAUSE_S
     floor_s = retry_floor_s(policy, tokens, now=now)
     if result.retry_after_s is not None:
-        return max(floor_s, result.retry_after_s, RETRY_AFTER_S_MIN)
+        doubled_s = RETRY_AFTER_S_MIN * 2.0 ** min(failures - 1, 10)
+        return max(floor_s, result.retry_after_s, min(doubled_s, RETRY_AFTER_S_MIN_REPEATED))
     return max(floor_s, retry.backoff_s(failures, rng))
 
 

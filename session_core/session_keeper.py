@@ -59,7 +59,7 @@ class SessionKeeper:
     `facts` gives the record as the session knows it; the keeper adds version and lease.
     """
 
-    __slots__ = ("_clock", "_facts", "_record", "_renewal", "_session_id", "_store", "_version", "_writing")
+    __slots__ = ("_clock", "_facts", "_known", "_record", "_renewal", "_session_id", "_store", "_version", "_writing")
 
     def __init__(
         self,
@@ -78,6 +78,8 @@ class SessionKeeper:
         self._writing = asyncio.Lock()
         # None: not known, because a write that failed or was given up may have landed.
         self._version: int | None = 0
+        # Whether the store ever held this session: only then can it be gone.
+        self._known = False
         self._renewal: asyncio.Task[None] | None = None
 
     @property
@@ -87,7 +89,7 @@ class SessionKeeper:
 
     def resume(self, record: SessionRecord) -> None:
         """Go on from what the store held."""
-        self._version = record.version
+        self._version, self._known = record.version, True
 
     async def write(self, tokens: TokenSet, refresh_sent_at: float | None) -> Kept:
         """Write, and give up the lease if there is one."""
@@ -139,7 +141,7 @@ class SessionKeeper:
         self._version = None
         written = await self._store.save(msgspec.structs.replace(record, version=version))
         if written is not None:
-            self._version = written.version
+            self._version, self._known = written.version, True
             return Kept(Keeping.DONE)
         return self._moved(await self._store.load(self._session_id))
 
@@ -177,10 +179,13 @@ class SessionKeeper:
 
     def _moved(self, latest: SessionRecord | None) -> Kept:
         self._version = 0 if latest is None else latest.version
-        return Kept(Keeping.GONE) if latest is None else Kept(Keeping.MOVED, latest)
+        if latest is None:
+            return Kept(Keeping.GONE if self._known else Keeping.FAILED)
+        return Kept(Keeping.MOVED, latest)
 
     async def _known_version(self) -> int:
         if self._version is not None:
             return self._version
         held = await self._store.load(self._session_id)
+        self._known = self._known or held is not None
         return 0 if held is None else held.version

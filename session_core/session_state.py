@@ -75,6 +75,8 @@ def _table() -> dict[tuple[State, Signal], State]:
         (State.RESUMING, Signal.STUCK): State.DEGRADED,
         (State.RECOVERING, Signal.STUCK): State.DEGRADED,
         (State.LOCKED, Signal.ABSOLUTE_LIMIT_REACHED): State.EXPIRED,
+        # The lock came while the fallback was at work, which found that nothing is left to unlock.
+        (State.LOCKED, Signal.FALLBACK_EXHAUSTED): State.EXPIRED,
     }
 
 

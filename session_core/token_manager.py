@@ -206,7 +206,7 @@ class TokenManager:
         """Start a refresh in the background if one is due and allowed at boot second `now`."""
         due_at = self.next_due()
         if due_at is not None and now >= due_at:
-            self._start(RefreshReason.RETRY if self.failures else reason)
+            self._start(RefreshReason.RETRY if self._troubles.pending() else reason)
 
     def next_due(self) -> float | None:
         """The boot second at which `refresh_soon` has something to do; None while there is nothing to wait for."""

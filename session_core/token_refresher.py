@@ -144,12 +144,16 @@ class TokenRefresher:
     async def _refresh(self, tokens: TokenSet, reason: RefreshReason, *, probed: bool) -> RefreshResult:
         assert tokens.refresh_token is not None, "blocked() lets no session without one through"
         generation, troubles = self._held.generation, self._troubles
-        spent_before = troubles.maybe_spent_at
+        mark = None
         if self._profile.rotates or self._keeper.shared:
             # Written ahead: a crash between the answer and the commit must not be followed by a blind replay.
-            settled = await self._claim(tokens, reason)
-            if settled is not None:
-                return settled
+            claimed = await self._claim(tokens, reason)
+            if isinstance(claimed, RefreshResult):
+                return claimed
+            mark = claimed
+        # Taken after the claim, which may have found that another process has spent it.
+        spent_before = troubles.maybe_spent_at
+        troubles.maybe_spent_at = spent_before if mark is None else mark
         sent_at = self._clock.boot()
         result = await self._oauth.refresh(tokens.refresh_token, subject=self._subject)
         if generation != self._held.generation:
@@ -164,8 +168,8 @@ class TokenRefresher:
             troubles.probe_first = True
         return await self._refused(tokens, result, reason, sent_at)
 
-    async def _claim(self, tokens: TokenSet, reason: RefreshReason) -> RefreshResult | None:
-        """Become the one process that refreshes; a result where that is not needed, or not possible, any more."""
+    async def _claim(self, tokens: TokenSet, reason: RefreshReason) -> RefreshResult | float:
+        """Become the one process that refreshes: the mark written ahead, or a result where that is over already."""
         generation, troubles = self._held.generation, self._troubles
         while True:
             mark = troubles.maybe_spent_at if troubles.maybe_spent_at is not None else self._clock.boot()
@@ -175,8 +179,12 @@ class TokenRefresher:
             latest, now = kept.latest, self._clock.boot()
             if kept.durable or (kept.keeping is Keeping.FAILED and self._may_go_alone(tokens, now)):
                 self._held.persisted = kept.durable
-                troubles.maybe_spent_at = mark
-                return None
+                # The wait for the store, or for another's lease, may have outlasted the grace window.
+                why = self.blocked(tokens, now)
+                if why is not None:
+                    self._keeper.release()
+                    return await self._give_up_refreshing(tokens, why, reason)
+                return mark
             if kept.keeping is Keeping.FAILED:
                 self._held.persisted = False
                 refusal = TokenRefusal(outcome=Outcome.TRANSIENT, error="session_store")

@@ -124,7 +124,7 @@ def test_the_network_is_probed_within_five_seconds_and_later_within_fifteen(
 def test_a_refusal_is_never_followed_at_once(
     now: float, failures: int, outcome: Outcome, retry_after_s: float | None, rng: random.Random
 ) -> None:
-    """At least what the server asks for, and at least the floor while there is no hurry; no overflow after 1,024."""
+    """At least what the server asks for, the floor while there is no hurry, and a pause that doubles to 15 s."""
     held = tokens()
     delay_s = pause_s(
         refusal(outcome, retry_after_s), tokens=held, now=now, failures=failures, policy=POLICY, retry=RETRY, rng=rng
@@ -133,7 +133,7 @@ def test_a_refusal_is_never_followed_at_once(
     if retry_after_s is None:
         assert floor_s <= delay_s <= max(floor_s, RETRY.delay_s_max)
     else:
-        assert delay_s == max(floor_s, retry_after_s, 1.0)
+        assert delay_s == max(floor_s, retry_after_s, min(15.0, 2.0 ** min(failures - 1, 10)))
 
 
 def test_a_server_that_says_retry_at_once_is_not_taken_at_its_word() -> None:
