@@ -13,10 +13,13 @@ from session_core import events as e
 from session_core.config import SessionPolicy
 from session_core.sim.checks import judge
 from session_core.sim.evidence import Ending, Evidence
+from session_core.sim.invariants import Violation, violations
 from session_core.sim.loop import run_virtual, running_loop
+from session_core.sim.machine import Naming
 from session_core.sim.measures import sign_out_reasons, stuck_ms, wake_to_success_ms
+from session_core.sim.rules import Setting
 from session_core.sim.scenario import Scenario
-from session_core.sim.world import Naming, World
+from session_core.sim.world import World
 from session_core.ux_score import score_session
 from session_core.vocabulary import Sight
 
@@ -55,40 +58,53 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[e.Event, ...] = ()
 
 
-class _Course(msgspec.Struct):
-    """What a world hands over when it is done."""
+class Course(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened in a run, before it is judged by the scenario's own checks."""
 
-    began_at: float = 0.0
-    ended_at: float = 0.0
-    ending: Ending = Ending()
-    events: int = 0
+    began_at: float
+    ended_at: float
+    ending: Ending
+    events: tuple[e.Event, ...]
+    broken: tuple[Violation, ...]
 
 
 def run(scenario: Scenario, policy: SessionPolicy, seed: int, *, keep_events: bool = True) -> Run:
-    """Play `scenario` under `policy`. Everything in it follows from the four that name it, and from nothing else."""
+    """Play `scenario` under `policy` and judge it. Everything follows from the four that name it, and nothing else."""
+    return _verdict(scenario, policy.name, seed, play(scenario, policy, seed), keep_events=keep_events)
+
+
+def play(scenario: Scenario, policy: SessionPolicy, seed: int) -> Course:
+    """Play `scenario` under `policy`, and see whether what must always hold did."""
     naming = Naming(
         run_id=f"{scenario.name}/{policy.name}/{seed}/{VERSION}", scenario=scenario.name, policy=policy.name
     )
     events: list[e.Event] = []
-    course = _Course()
 
-    async def play() -> None:
+    async def live() -> Course:
         world = World(scenario, policy, seed, naming=naming, hear=events.append)
-        course.ending = await world.play()
-        course.began_at, course.ended_at = world.began_at, running_loop().world_time()
-        course.events = len(events)
+        ending = await world.play()
+        setting = Setting(
+            policy=world.config.policy,
+            refresh_ttl_s=scenario.refresh_ttl_s,
+            ended_at=running_loop().world_time(),
+            secrets=frozenset(world.provider.issued_secrets()),
+        )
+        # Taken now: what is torn down after the end is no part of the run.
+        return Course(
+            began_at=world.began_at,
+            ended_at=setting.ended_at,
+            ending=ending,
+            events=tuple(events),
+            broken=tuple(violations(events, setting)),
+        )
 
-    run_virtual(play(), until_s=scenario.duration_s + GRACE_S)
-    # What is torn down after the end is no part of the run.
-    del events[course.events :]
+    return run_virtual(live(), until_s=scenario.duration_s + GRACE_S)
+
+
+def _verdict(scenario: Scenario, policy: str, seed: int, course: Course, *, keep_events: bool) -> Run:
+    events = course.events
     evidence = Evidence(events, began_at=course.began_at, ended_at=course.ended_at, ending=course.ending)
-    return _verdict(scenario, policy.name, seed, evidence, events, keep_events=keep_events)
-
-
-def _verdict(
-    scenario: Scenario, policy: str, seed: int, evidence: Evidence, events: list[e.Event], *, keep_events: bool
-) -> Run:
-    failures = judge(scenario.checks, evidence)
+    failures = (*judge(scenario.checks, evidence), *map(str, course.broken))
     reasons = sign_out_reasons(evidence)
     beats = [fact.health for _, fact in evidence.facts(e.HeartbeatBeat)]
     score, parts = ux_of(events)
@@ -112,7 +128,7 @@ def _verdict(
         ux_parts=parts,
         virtual_seconds=evidence.duration_s,
         digest=digest_of(events),
-        events=tuple(events) if keep_events else (),
+        events=events if keep_events else (),
     )
 
 

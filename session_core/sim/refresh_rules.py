@@ -1,0 +1,148 @@
+"""Rules of refreshing: one at a time, never a spent token, never too early and never too often."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from session_core import events as e
+from session_core.session_keeper import LEASE_S
+from session_core.sim.rules import EDGE_S, TRIES, Events, Finding, Found, Setting, Try, of_kind, sent_at, went_out
+from session_core.sim.timelines import Devices, Lives
+from session_core.vocabulary import Outcome, RefreshReason
+
+TRIES_PER_MINUTE_MAX = 8
+TRIES_PER_LIFE_MAX = 4.0
+
+
+def single_flight(events: Events, _setting: Setting) -> Finding:
+    """Of one session, all its processes together, one refresh is under way.
+
+    A lease lapses only in a device's sleep, and where the store refuses it there is none.
+    """
+    devices = Devices(events)
+    latest: dict[str, tuple[e.Event, Try]] = {}
+    unsaved: set[str] = set()
+    for event, fact in of_kind(events, e.PersistFailed, *TRIES):
+        session = event.origin.session_id
+        if isinstance(fact, e.PersistFailed):
+            unsaved.add(session)
+            continue
+        if fact.reason is RefreshReason.RECOVERY or not went_out(fact):
+            continue
+        before = latest.get(session)
+        latest[session] = event, fact
+        if before is None or sent_at(event, fact) >= before[0].boot - EDGE_S:
+            continue
+        first_at = min(sent_at(event, fact), sent_at(*before))
+        slept = devices.still_s(event.origin.device, first_at, event.boot) >= LEASE_S
+        other_process = before[0].origin.stream_id != event.origin.stream_id
+        if not (other_process and (slept or session in unsaved)):
+            yield Found(event, "two refreshes of one session were under way at the same time")
+
+
+def no_spent_token(events: Events, _setting: Setting) -> Finding:
+    """The provider never sees a spent refresh token outside its grace window.
+
+    Only a store that refuses to write can lead there: what a restart finds in it is older than it can know, and several
+    processes have nothing else to agree by.
+    """
+    store_failed = resumed = False
+    for event, fact in of_kind(events, e.ProviderNoted, e.PersistFailed, e.SessionStarted):
+        match fact:
+            case e.PersistFailed():
+                store_failed = True
+            case e.SessionStarted():
+                resumed = resumed or fact.resumed
+            case e.ProviderNoted(what="reuse_detected") if not (resumed and store_failed):
+                yield Found(event, "a spent refresh token was sent outside the grace window")
+
+
+def no_early_refresh(events: Events, setting: Setting) -> Finding:
+    """Nobody refreshes ahead of the refresh point, unless asked to, refused with a 401 or trying again."""
+    lives = Lives()
+    policy = setting.policy.refresh
+    for event in events:
+        fact = event.fact
+        if isinstance(fact, TRIES):
+            lead_s = policy.margin_s(lives.life_s(event, fact.left_s)) * (1 + policy.jitter_share)
+            if fact.reason is RefreshReason.DUE and fact.left_s > lead_s + EDGE_S:
+                yield Found(event, f"a refresh came {fact.left_s - lead_s:.1f} s before its time")
+            if fact.reason in (RefreshReason.EXPIRED, RefreshReason.RESUME) and fact.left_s > EDGE_S:
+                yield Found(event, f"a refresh for an expired token came {fact.left_s:.1f} s before the expiry")
+        lives.see(event)
+
+
+def unmoved_rests(events: Events, setting: Setting) -> Finding:
+    """A refresh that bought no life is not repeated at once, unless the program insists or a device slept."""
+    devices = Devices(events)
+    unmoved: dict[str, e.Event] = {}
+    for event, fact in of_kind(events, e.TokenFollowed, *TRIES):
+        before = unmoved.pop(event.origin.stream_id, None)
+        if isinstance(fact, e.TokenFollowed):
+            continue
+        if before is not None and fact.reason not in (RefreshReason.FORCED, RefreshReason.RECOVERY):
+            rest_s = sent_at(event, fact) - before.boot
+            slept = devices.still_s(event.origin.device, before.boot - 60, event.boot) > 0
+            if rest_s < setting.policy.refresh.unmoved_pause_s - EDGE_S and not slept:
+                yield Found(event, f"a refresh that moved nothing was repeated after {rest_s:.1f} s")
+        if isinstance(fact, e.TokenRefreshed) and not fact.moved:
+            unmoved[event.origin.stream_id] = event
+
+
+def refreshed_once_for_a_refusal(events: Events, setting: Setting) -> Finding:
+    """An API that goes on saying 401 gets one refresh, not one for each of its answers."""
+    latest: dict[str, float] = {}
+    lives = Lives()
+    for event in events:
+        fact = event.fact
+        if isinstance(fact, TRIES) and fact.reason is RefreshReason.UNAUTHORIZED:
+            at = sent_at(event, fact)
+            rest_s = min(setting.policy.refresh.unmoved_pause_s, lives.life_s(event, 0.0) / 5)
+            # A second for what may delay the sending of one and not of the other.
+            if at - latest.get(event.origin.stream_id, -math.inf) < rest_s - 1.0:
+                yield Found(event, "one refusal of the API after another led to one refresh after another")
+            latest[event.origin.stream_id] = at
+        lives.see(event)
+
+
+def posts_bounded(events: Events, _setting: Setting) -> Finding:
+    """No session asks for tokens, of its own accord, more than a few times in any minute."""
+    recent: dict[str, deque[float]] = {}
+    lives = Lives()
+    for event in events:
+        fact = event.fact
+        if isinstance(fact, TRIES) and fact.reason is not RefreshReason.FORCED and went_out(fact):
+            times = recent.setdefault(event.origin.stream_id, deque())
+            times.append(event.boot)
+            while times[0] <= event.boot - 60.0:
+                times.popleft()
+            if len(times) > max(TRIES_PER_MINUTE_MAX, TRIES_PER_LIFE_MAX * 60.0 / lives.life_s(event, 60.0)):
+                yield Found(event, f"{len(times)} refreshes were tried within a minute")
+        lives.see(event)
+
+
+def retries_wait(events: Events, _setting: Setting) -> Finding:
+    """A refresh that failed is tried again when it was planned and not before; told by a 429, not even by force."""
+    devices = Devices(events)
+    planned: dict[str, tuple[float, e.RetryScheduled]] = {}
+    failed_at: dict[str, float] = {}
+    for event, fact in of_kind(events, e.RetryScheduled, e.TokenFollowed, e.SessionStarted, *TRIES):
+        stream = event.origin.stream_id
+        if isinstance(fact, e.RetryScheduled):
+            if fact.call == "token":
+                # It counts from the answer, and is told when that has been written down.
+                planned[stream] = failed_at.pop(stream, event.boot), fact
+            continue
+        plan = planned.pop(stream, None)
+        failed_at.pop(stream, None)
+        if isinstance(fact, e.RefreshFailed):
+            failed_at[stream] = event.boot
+        if plan is None or not isinstance(fact, TRIES) or fact.reason is RefreshReason.RECOVERY:
+            continue
+        since, retry = plan
+        early_s = since + retry.delay_s - sent_at(event, fact)
+        forced = fact.reason is RefreshReason.FORCED and retry.cause != Outcome.THROTTLED
+        woke = retry.cause == Outcome.OFFLINE and devices.still_s(event.origin.device, since, event.boot) > 0
+        if early_s > EDGE_S and sent_at(event, fact) > since - EDGE_S and not (forced or woke):
+            yield Found(event, f"a refresh was tried again {early_s:.1f} s before it was planned")

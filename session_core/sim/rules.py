@@ -1,0 +1,78 @@
+"""What a rule that holds in every run is handed, what it may find, and how its events are picked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar, overload
+
+import msgspec
+
+from session_core import events as e
+from session_core.config import SessionPolicy
+from session_core.vocabulary import Outcome
+
+EDGE_S = 1e-6
+"""Times told in milliseconds and read back differ by less than this."""
+Try = e.TokenRefreshed | e.RefreshFailed
+TRIES = (e.TokenRefreshed, e.RefreshFailed)
+"""What tells of one try to refresh, from `sent_at` to its event."""
+_BEFORE_SENDING = ("provider_unreachable", "session_store")
+
+A = TypeVar("A", bound=e.Fact)
+B = TypeVar("B", bound=e.Fact)
+C = TypeVar("C", bound=e.Fact)
+D = TypeVar("D", bound=e.Fact)
+E = TypeVar("E", bound=e.Fact)
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run was played with, as far as it decides what is allowed: the policy with the limits in force."""
+
+    policy: SessionPolicy
+    refresh_ttl_s: float
+    ended_at: float
+    secrets: frozenset[str] = frozenset()
+
+
+class Found(NamedTuple):
+    """Where a rule was broken, and how, in one sentence."""
+
+    event: e.Event
+    says: str
+
+
+Events = tuple[e.Event, ...]
+Finding = Iterator[Found]
+Rule = Callable[[Events, Setting], Finding]
+
+
+@overload
+def of_kind(events: Iterable[e.Event], a: type[A], /) -> Iterator[tuple[e.Event, A]]: ...
+@overload
+def of_kind(events: Iterable[e.Event], a: type[A], b: type[B], /) -> Iterator[tuple[e.Event, A | B]]: ...
+@overload
+def of_kind(
+    events: Iterable[e.Event], a: type[A], b: type[B], c: type[C], /
+) -> Iterator[tuple[e.Event, A | B | C]]: ...
+@overload
+def of_kind(
+    events: Iterable[e.Event], a: type[A], b: type[B], c: type[C], d: type[D], /, *more: type[E]
+) -> Iterator[tuple[e.Event, A | B | C | D | E]]: ...
+def of_kind(events: Iterable[e.Event], *kinds: type[e.Fact]) -> Iterator[tuple[e.Event, e.Fact]]:
+    """The events of these kinds, each with its fact."""
+    return ((event, event.fact) for event in events if type(event.fact) in kinds)
+
+
+def sent_at(event: e.Event, fact: Try) -> float:
+    """When the request of a try went out, in boot seconds."""
+    return event.boot - fact.duration_ms / 1000
+
+
+def asked_at(event: e.Event, fact: e.RequestServed) -> float:
+    """When a call of one request went out, once it had its token."""
+    return event.boot - (fact.duration_ms - fact.waited_ms) / 1000
+
+
+def went_out(fact: Try) -> bool:
+    """Whether the try got as far as the token endpoint: where network, discovery or store failed, it did not."""
+    return isinstance(fact, e.TokenRefreshed) or not (fact.outcome is Outcome.OFFLINE or fact.error in _BEFORE_SENDING)
