@@ -110,7 +110,7 @@ def test_another_seed_is_another_run() -> None:
 @pytest.mark.parametrize("name", QUICK)
 def test_ticks_that_are_only_counted_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the simulated clock foretells its jumps, what happens is what happens with every tick waited for."""
-    settings, begin = world._config, DeadlineLoop.__init__
+    settings, begin = world.app_settings, DeadlineLoop.__init__
 
     def uneven(*args: Any) -> SessionConfig:
         # No tick falls on the very moment of something else, where only the order of setting timers decides.
@@ -124,7 +124,7 @@ def test_ticks_that_are_only_counted_change_nothing(name: str, monkeypatch: pyte
     if scenario.users.act is Acting.STEADY:
         users = msgspec.structs.replace(scenario.users, from_s=scenario.users.from_s + 1.234)
         scenario = msgspec.structs.replace(scenario, users=users)
-    monkeypatch.setattr(world, "_config", uneven)
+    monkeypatch.setattr(world, "app_settings", uneven)
     counted = told(run(scenario, PROFESSIONAL, 5))
     monkeypatch.setattr(DeadlineLoop, "__init__", watchful)
     assert counted == told(run(scenario, PROFESSIONAL, 5))

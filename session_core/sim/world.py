@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from session_core.config import SessionConfig, SessionPolicy
+from session_core.config import SessionPolicy
 from session_core.errors import ProviderError
 from session_core.events import (
     Event,
@@ -23,11 +23,7 @@ from session_core.events import (
     Record,
     TokenRefreshed,
 )
-from session_core.provider.config import AccessTokenFormat, ProviderConfig, SigningAlg, demo_clients
-from session_core.provider.config import User as Account
 from session_core.provider.core import EmbeddedProvider
-from session_core.refresh_plan import ProviderProfile
-from session_core.session_limits import SessionLimits
 from session_core.session_store import SessionStoreError
 from session_core.sim.calls import refresh_token_held
 from session_core.sim.clock import EPOCH_S, VirtualClock
@@ -35,13 +31,12 @@ from session_core.sim.evidence import Ending
 from session_core.sim.loop import running_loop
 from session_core.sim.machine import DEEDS, Hear, Machine, Naming, Process
 from session_core.sim.scenario import Scenario
+from session_core.sim.settings import app_settings, provider_settings
 from session_core.sim.steps import Step, Verb
 from session_core.sim.user import User, action_times
 from session_core.token_answers import TokenGrant, read_token_answer
 from session_core.wire import WireAnswer
 
-ISSUER = "http://127.0.0.1:9400/idp"
-REDIRECT_URI = "http://127.0.0.1:9400/auth/callback"
 STARTED_WITHIN_S = 15.0
 """Programs start at some moment in this time, so that no run depends on how its ticks fall; then everyone signs in."""
 SECRETS_MAX = 10_000_000
@@ -58,13 +53,13 @@ class World:
         self.hear = hear
         self.loop = running_loop()
         self.began_at = STARTED_WITHIN_S
-        self.config = _config(scenario, policy)
+        self.config = app_settings(scenario, policy)
         self._tasks: list[asyncio.Task[None]] = []
         self._clock = VirtualClock(self.loop.world_time, epoch_s=EPOCH_S)
         self._context = Context()
         self._provider_record = self.journal("provider", clock=self._clock)
         self.provider = EmbeddedProvider(
-            _provider_config(scenario),
+            provider_settings(scenario),
             entropy=self.rng("provider").randbytes,
             secrets_max=SECRETS_MAX,
             listener=self,
@@ -282,37 +277,3 @@ class _Asking:
     def __call__(self, event: Event) -> None:
         if isinstance(event.fact, TokenRefreshed):
             self._process.device.create_task(self._user.ask_for_token("listener"))
-
-
-def _config(scenario: Scenario, policy: SessionPolicy) -> SessionConfig:
-    """The application's own rules, its limits and cached routes, are the same under every policy."""
-    limits = policy.limits
-    if scenario.idle_limit_s is not None or scenario.absolute_limit_s is not None:
-        limits = SessionLimits(idle_s=scenario.idle_limit_s, absolute_s=scenario.absolute_limit_s)
-    cache = msgspec.structs.replace(policy.cache, routes=scenario.cached)
-    return SessionConfig(
-        issuer=ISSUER,
-        client_id="session-lab",
-        redirect_uri=REDIRECT_URI,
-        scope="openid api",
-        api_url=f"{ISSUER}/api/",
-        profile=ProviderProfile(rotates=scenario.rotates, grace_s=scenario.grace_s),
-        policy=msgspec.structs.replace(policy, limits=limits, cache=cache),
-    )
-
-
-def _provider_config(scenario: Scenario) -> ProviderConfig:
-    accounts = (f"u{number}" for number in range(scenario.sessions))
-    return ProviderConfig(
-        issuer=ISSUER,
-        access_ttl_s=scenario.access_ttl_s,
-        refresh_ttl_s=scenario.refresh_ttl_s,
-        grace_s=scenario.grace_s,
-        rotates=scenario.rotates,
-        session_ttl_s=30 * 86_400.0,
-        clients=demo_clients(redirect_uris=(REDIRECT_URI,)),
-        users=tuple(Account(username=name, name=name, email=f"{name}@example.org") for name in accounts),
-        access_token_format=AccessTokenFormat.OPAQUE,
-        signing_alg=SigningAlg.ES256,
-        id_token_on_refresh=False,
-    )
