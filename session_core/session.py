@@ -249,7 +249,6 @@ class Session:
         now = self._around.clock.boot()
         policy = self._around.config.policy
         tokens = self._tokens.tokens
-        limit = self._limits.nearest(now)
         watched = self._managed and self._beat_at is not None
         return health(
             HealthInputs(
@@ -258,7 +257,7 @@ class Session:
                 refresh_lead_s=0.0 if tokens is None else tokens.expires_at - tokens.refresh_due_at,
                 refresh_failures=self._tokens.failures,
                 breaker=self._tokens.breaker_state,
-                limit_left_s=limit.left_s,
+                limit_left_s=max(0.0, self._limits.reached_at - now),
                 limit_warn_s=policy.limits.warn_s,
                 persisted=self._tokens.persisted,
                 heartbeat_age_s=now - self._beat_at if watched and self._beat_at is not None else None,
