@@ -111,16 +111,7 @@ def _play_elsewhere(
                 return
             wait(flying, timeout=LOOK_S, return_when=FIRST_COMPLETED)
             for future in [future for future in flying if future.done()]:
-                yield flying.pop(future), _result(future)
-
-
-def _result(future: Future[Played]) -> Played:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        raise WorkerLostError(
-            "A process that played scenarios has died, perhaps for want of memory; try fewer processes."
-        ) from None
+                yield flying.pop(future), future.result()
 
 
 @contextmanager
@@ -131,6 +122,10 @@ def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
     )
     try:
         yield pool
+    except BrokenProcessPool:
+        raise WorkerLostError(
+            "A process that played scenarios has died, perhaps for want of memory; try fewer processes."
+        ) from None
     finally:
         # A run that nobody waits for may take a minute. Python 3.14 has terminate_workers() for this.
         for worker in list((pool._processes or {}).values()):  # noqa: SLF001

@@ -48,9 +48,13 @@ def verdict(runs: Sequence[Run]) -> str:
 
 
 def summary(runs: Sequence[Run]) -> str:
+    if not runs:
+        return "No run is done."
     passed = sum(run.passed for run in runs)
     if passed == len(runs):
-        return f"All {len(runs)} runs passed." if len(runs) != 1 else "The run passed."
+        return "The run passed." if len(runs) == 1 else f"All {len(runs)} runs passed."
+    if len(runs) == 1:
+        return "The run failed."
     return f"{passed} of {len(runs)} runs passed ({passed_percent(runs):.1f} %)."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,6 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 import plotly.graph_objects as go
+import plotly.io as pio
+from plotly.offline import get_plotlyjs
 
 from session_core.dashboard import theme
 from session_core.dashboard.wording import part_name
@@ -42,6 +45,8 @@ COUNTED: Mapping[str, CountedView] = {
     ),
     "fallbacks": CountedView("Fallback steps", "outcome", "tries", theme.STEP_COLOURS),
 }
+# A policy is told by its shape; colour would mean a state.
+POLICY_MARKS = (("circle", theme.ACCENT), ("diamond", theme.NEUTRAL), ("square", "#8e5bd0"), ("triangle-up", "#14919b"))
 
 
 def states_over_time(sessions: pd.DataFrame, span: TimeRange, *, zone: str = "UTC") -> go.Figure:
@@ -166,6 +171,52 @@ def token_life(*, life_s: float, left_s: float, refresh_left_s: float) -> go.Fig
         bargap=0.3,
         margin={"t": 26, "b": 24, "l": 0, "r": 0},
     )
+
+
+def measure_by_scenario(runs: pd.DataFrame, measure: str, unit: str) -> go.Figure:
+    """Each scenario's median under each policy, with the range over its seeds."""
+    scenarios = list(dict.fromkeys(runs["scenario"]))
+    figure = _figure(90 + 22 * len(scenarios), "", None)
+    for (policy, made), (symbol, colour) in zip(
+        runs.groupby("policy", sort=False), itertools.cycle(POLICY_MARKS), strict=False
+    ):
+        found = made.groupby("scenario", sort=False)[measure].agg(["median", "min", "max"]).dropna()
+        figure.add_scatter(
+            x=found["median"],
+            y=found.index,
+            name=str(policy),
+            mode="markers",
+            marker={"symbol": symbol, "size": 9, "color": colour},
+            error_x={
+                "array": found["max"] - found["median"],
+                "arrayminus": found["median"] - found["min"],
+                "thickness": 1.2,
+                "width": 0,
+            },
+            hovertemplate="%{y}: %{x:,.4~g}",
+        )
+    figure.update_yaxes(categoryorder="array", categoryarray=scenarios[::-1], showgrid=True, tickfont={"size": 11})
+    return figure.update_xaxes(title={"text": unit}, showgrid=True, rangemode="tozero").update_layout(
+        hovermode="closest"
+    )
+
+
+def as_html(figure: go.Figure, name: str) -> str:
+    """The figure for a page that holds plotly_script() once."""
+    written: str = pio.to_html(
+        figure,
+        full_html=False,
+        include_plotlyjs=False,
+        config={"displaylogo": False, "responsive": True},
+        div_id=name,
+        default_height=f"{figure.layout.height}px",
+    )
+    return written
+
+
+def plotly_script() -> str:
+    script: str = get_plotlyjs()
+    return script
 
 
 def _figure(
