@@ -16,12 +16,22 @@ import msgspec
 
 from session_core.clock import SystemClock
 from session_core.errors import WorkerLostError
-from session_core.lab_jobs import Job, Played, play, play_with_events, play_without_events
+from session_core.lab_jobs import (
+    Job,
+    Played,
+    leave_interrupts_to_the_parent,
+    play,
+    play_with_events,
+    play_without_events,
+)
 from session_core.sim.run import Run
 from session_core.store import EventStore, StoredRun
 
 LOOK_S = 0.25
 """How soon a sweep notices that it should stop."""
+
+SESSIONS_ALONE_MAX = 50
+"""Simulated sessions that are over before another process has even started."""
 
 AHEAD = 2
 """Jobs handed out for each process, so that none waits for the next."""
@@ -61,11 +71,12 @@ def run_sweep(
 ) -> Sweep:
     """Play the jobs; each run is in `store` before `on_done` hears of it, in the order in which runs finish.
 
-    Ctrl-C, or `stop` answering true, ends the sweep soon; what is finished is kept. With one process, or one job,
-    everything happens in this one, and then `stop` is asked between runs. Runs carry their events only if `keep_events`.
+    Ctrl-C, or `stop` answering true, ends the sweep soon; what is finished is kept. With one process everything happens
+    in this one, and then `stop` is asked between runs; by default there is one for each processor, or one where the
+    sweep is short. Runs carry their events only if `keep_events`.
     """
     done: dict[int, Run] = {}
-    processes = min(processes or os.cpu_count() or 1, len(jobs))
+    processes = min(processes or _processes_for(jobs), len(jobs))
     wants_events = keep_events or store is not None
     playing = (
         _play_here(jobs, stop, keep_events=wants_events)
@@ -80,6 +91,11 @@ def run_sweep(
             done[place] = run if keep_events else played.run
             on_done(done[place])
     return Sweep(planned=len(jobs), runs=tuple(done[place] for place in sorted(done)))
+
+
+def _processes_for(jobs: Sequence[Job]) -> int:
+    is_short = sum(job.scenario.sessions for job in jobs) <= SESSIONS_ALONE_MAX
+    return 1 if is_short else os.cpu_count() or 1
 
 
 def _stored(played: Played) -> StoredRun:
@@ -118,7 +134,7 @@ def _play_elsewhere(
 def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
     """Started anew rather than forked: a fork in the middle of threads can stand still for ever."""
     pool = ProcessPoolExecutor(
-        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_leave_interrupts_to_the_parent
+        processes, mp_context=multiprocessing.get_context("spawn"), initializer=leave_interrupts_to_the_parent
     )
     try:
         yield pool
@@ -131,10 +147,6 @@ def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
         for worker in list((pool._processes or {}).values()):  # noqa: SLF001
             worker.terminate()
         pool.shutdown(cancel_futures=True)
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

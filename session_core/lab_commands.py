@@ -61,7 +61,7 @@ def simulate(
         ),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Processes at once; one for each processor by default.")
+        int | None, typer.Option(metavar="N", min=1, help="Processes at once; by default one for each processor.")
     ] = None,
 ) -> None:
     """Run scenarios on a virtual clock, in milliseconds, and judge them.

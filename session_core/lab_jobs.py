@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -68,6 +69,11 @@ def play_with_events(job: Job) -> Played:
 
 def play_without_events(job: Job) -> Played:
     return play(job, clock=SystemClock(), keep_events=False)
+
+
+def leave_interrupts_to_the_parent() -> None:
+    """Another process is told when to end; Ctrl-C is not for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Chosen(msgspec.Struct, frozen=True):
