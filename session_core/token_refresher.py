@@ -126,9 +126,7 @@ class TokenRefresher:
             kept = await self._keeper.look()
             if tokens is not self._held.tokens:
                 return await self._discard(None)
-            if kept.keeping is Keeping.GONE or (
-                kept.latest is not None and kept.latest.tokens.access_token != tokens.access_token
-            ):
+            if kept.keeping is Keeping.GONE or _is_news(kept, tokens):
                 return self.heed(kept)
         return await self._give_up_refreshing(tokens, why, reason)
 
@@ -160,13 +158,14 @@ class TokenRefresher:
             return await self._discard(result)
         if isinstance(result, TokenGrant):
             return await self._commit(result, sent_at, reason, Signal.REFRESH_SUCCEEDED)
+        marked = mark is not None and self._held.persisted
         if result.outcome is not Outcome.AMBIGUOUS:
             troubles.maybe_spent_at = spent_before
         if result.outcome is Outcome.OFFLINE and probed:
             # The network is there and only this endpoint is not: that is the provider's trouble, at its pace.
             result = msgspec.structs.replace(result, outcome=Outcome.TRANSIENT)
             troubles.probe_first = True
-        return await self._refused(tokens, result, reason, sent_at)
+        return await self._refused(tokens, result, reason, sent_at, marked=marked)
 
     async def _claim(self, tokens: TokenSet, reason: RefreshReason) -> RefreshResult | float:
         """Become the one process that refreshes: the mark written ahead, or a result where that is over already."""
@@ -267,7 +266,7 @@ class TokenRefresher:
         return RefreshResult(outcome=Outcome.OK, retry_at=self._troubles.retry_at)
 
     async def _refused(
-        self, tokens: TokenSet, refusal: TokenRefusal, reason: RefreshReason, sent_at: float
+        self, tokens: TokenSet, refusal: TokenRefusal, reason: RefreshReason, sent_at: float, *, marked: bool = False
     ) -> RefreshResult:
         troubles, generation, now = self._troubles, self._held.generation, self._clock.boot()
         rejected = refusal.outcome is Outcome.REJECTED
@@ -288,12 +287,13 @@ class TokenRefresher:
         if rejected:
             troubles.lost = EndReason.REFRESH_REJECTED
             tokens = self._held.tokens = msgspec.structs.replace(tokens, refresh_token=None)
-        marked = self._profile.rotates or self._keeper.shared
-        if rejected or (marked and self._held.persisted and refusal.outcome is not Outcome.AMBIGUOUS):
+        if rejected or (marked and refusal.outcome is not Outcome.AMBIGUOUS):
             # The answer is clear, so the mark written ahead must not outlive it.
             kept = await self._keeper.write(tokens, troubles.maybe_spent_at)
             if generation != self._held.generation:
                 return await self._discard(None)
+            if kept.keeping is Keeping.GONE or _is_news(kept, tokens):
+                return self.heed(kept)
             self._held.persisted = kept.keeping is not Keeping.FAILED
         self._keeper.release()
         why = self.blocked(tokens, now)
@@ -341,3 +341,8 @@ class TokenRefresher:
         revoked = token is not None and await self._oauth.revoke(token) is Outcome.OK
         self._record(RefreshDiscarded(revoked=revoked))
         return RefreshResult(outcome=Outcome.REJECTED)
+
+
+def _is_news(kept: Kept, tokens: TokenSet) -> bool:
+    """Whether the store holds other tokens than these: another process has refreshed."""
+    return kept.latest is not None and kept.latest.tokens.access_token != tokens.access_token
