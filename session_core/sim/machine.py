@@ -52,6 +52,7 @@ class Process:
         self.machine = machine
         self.number = number
         self.alive = True
+        self.started = False
         part = f"{machine.name}/{number}.{life}"
         self.device = Device(world.loop, part, epoch_s=EPOCH_S, wall_skew_s=machine.clock.wall_skew_s)
         self.listeners: list[Hear] = []
@@ -72,6 +73,7 @@ class Process:
 
     async def start(self) -> None:
         await self.device.create_task(self.service.__aenter__())
+        self.started = True
 
     def kill(self) -> None:
         """Nothing of it ever runs again: no clean-up, no last event."""
@@ -115,8 +117,8 @@ class Machine:
 
     @property
     def foreground(self) -> Process | None:
-        """The first process that runs; what its users look at."""
-        return next((process for process in self.processes if process.alive), None)
+        """The first process that runs and has started; what its users look at."""
+        return next((process for process in self.processes if process.alive and process.started), None)
 
     def new_process(self, number: int) -> Process:
         self._lives += 1

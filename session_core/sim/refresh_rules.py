@@ -9,7 +9,7 @@ from session_core import events as e
 from session_core.session_keeper import LEASE_S
 from session_core.sim.rules import EDGE_S, TRIES, Events, Finding, Found, Setting, Try, of_kind, sent_at, went_out
 from session_core.sim.timelines import Devices, Lives
-from session_core.vocabulary import Outcome, RefreshReason
+from session_core.vocabulary import BreakerState, Outcome, RefreshReason
 
 TRIES_PER_MINUTE_MAX = 8
 TRIES_PER_LIFE_MAX = 4.0
@@ -123,7 +123,7 @@ def posts_bounded(events: Events, _setting: Setting) -> Finding:
 
 
 def retries_wait(events: Events, _setting: Setting) -> Finding:
-    """A refresh that failed is tried again when it was planned and not before; told by a 429, not even by force."""
+    """A refresh that failed is tried again when it was planned and not before, unless the program insists."""
     devices = Devices(events)
     planned: dict[str, tuple[float, e.RetryScheduled]] = {}
     failed_at: dict[str, float] = {}
@@ -142,7 +142,23 @@ def retries_wait(events: Events, _setting: Setting) -> Finding:
             continue
         since, retry = plan
         early_s = since + retry.delay_s - sent_at(event, fact)
-        forced = fact.reason is RefreshReason.FORCED and retry.cause != Outcome.THROTTLED
+        forced = fact.reason is RefreshReason.FORCED
         woke = retry.cause == Outcome.OFFLINE and devices.still_s(event.origin.device, since, event.boot) > 0
         if early_s > EDGE_S and sent_at(event, fact) > since - EDGE_S and not (forced or woke):
             yield Found(event, f"a refresh was tried again {early_s:.1f} s before it was planned")
+
+
+def open_breaker_rests(events: Events, _setting: Setting) -> Finding:
+    """While a breaker is open nothing is sent, not even by force: a server that asks for patience gets it."""
+    rests: dict[str, tuple[float, float]] = {}
+    for event, fact in of_kind(events, e.BreakerChanged, *TRIES):
+        stream = event.origin.stream_id
+        if isinstance(fact, e.BreakerChanged):
+            opens = fact.state_to is BreakerState.OPEN
+            rests[stream] = (event.boot, event.boot + fact.cooldown_s if opens else -math.inf)
+        elif fact.reason is not RefreshReason.RECOVERY and went_out(fact):
+            since, until = rests.get(stream, (0.0, -math.inf))
+            early_s = until - sent_at(event, fact)
+            # The try that opened it was sent before.
+            if early_s > EDGE_S and sent_at(event, fact) > since + EDGE_S:
+                yield Found(event, f"a refresh was sent {early_s:.1f} s before the open breaker allowed it")

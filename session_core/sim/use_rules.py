@@ -5,9 +5,20 @@ from __future__ import annotations
 import math
 
 from session_core import events as e
+from session_core.provider.faults import FaultKind
 from session_core.sim.rules import EDGE_S, TRIES, Events, Finding, Found, Setting, asked_at, of_kind, sent_at
 from session_core.sim.timelines import Devices, Lives
-from session_core.vocabulary import EndReason, FallbackStep, Limit, Outcome, RefreshReason, Served, Sight, State
+from session_core.vocabulary import (
+    EndReason,
+    FallbackStep,
+    Limit,
+    NetworkState,
+    Outcome,
+    RefreshReason,
+    Served,
+    Sight,
+    State,
+)
 
 AWAKE_S_MAX = 25.0
 """How long a program that runs freely may take to notice what is due: its tick, a second try, and some air."""
@@ -32,10 +43,26 @@ def no_expired_token(events: Events, _setting: Setting) -> Finding:
         fact = event.fact
         lives.see(event)
         if isinstance(fact, e.RequestServed) and fact.served is Served.NETWORK and fact.attempts == 1:
+            # After a 401 within, this is when the second request went out.
             at = asked_at(event, fact)
             expires_at = lives.expires_at(event, at)
             if at >= expires_at - EDGE_S:
                 yield Found(event, f"a request went out {at - expires_at:.1f} s after its token's expiry")
+
+
+def refused_for_a_cause(events: Events, _setting: Setting) -> Finding:
+    """The API refuses no token that was not revoked, unless the way there was so slow that it expired on it."""
+    excused = False
+    for event, fact in of_kind(events, e.ProviderSaw, e.ProviderNoted, e.NetworkChanged, e.FaultOrdered):
+        match fact:
+            case e.ProviderNoted(what=what):
+                excused = excused or what in ("access_token_revoked", "family_revoked")
+            case e.NetworkChanged(state=state):
+                excused = excused or state is NetworkState.SLOW
+            case e.FaultOrdered(fault=fault):
+                excused = excused or fault == FaultKind.CLOCK_OFFSET
+            case e.ProviderSaw(endpoint="api", outcome="invalid_token") if not excused:
+                yield Found(event, "the API was sent a token that did not work any more")
 
 
 def nothing_after_the_end(events: Events, _setting: Setting) -> Finding:
@@ -51,7 +78,7 @@ def nothing_after_the_end(events: Events, _setting: Setting) -> Finding:
             case e.TokenRefreshed() | e.TokenFollowed() | e.RefreshFailed() | e.CacheServed() | e.HeartbeatBeat():
                 if stream in ended:
                     yield Found(event, f"{event.kind} came after the session had ended")
-            case e.RequestServed(served=Served.NETWORK, attempts=1):
+            case e.RequestServed(served=Served.NETWORK, attempts=1) if fact.status != 401:
                 if asked_at(event, fact) > ended.get(stream, math.inf) + EDGE_S:
                     yield Found(event, "a request went out after the session had ended")
 
