@@ -39,6 +39,7 @@ def test_an_unknown_one_is_bad_usage() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
+        ("catalogue",),
         ("hot_path", "--calls", "5", "--rounds", "2"),
         ("live_sessions", "--sessions", "50", "--window", "0.5"),
         ("soak", "--seconds", "9", "--access-ttl", "4"),

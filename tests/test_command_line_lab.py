@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -247,6 +249,40 @@ def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path: Path) -> None:
     store = EventStore(file)
     assert set(queries.runs(store)["digest"]) == {run["digest"] for run in runs}
     store.close()
+
+
+def test_progress_is_shown_to_a_terminal_alone() -> None:
+    """On standard error, so that what is read from standard output is the same."""
+    terminal, ours = pty.openpty()
+    command = [sys.executable, "-m", "session_core", "simulate", "--scenario", NIGHT, "--seeds", "3"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=ours, text=True, timeout=60, check=True)
+    os.close(ours)
+    shown = os.read(terminal, 100_000).decode()
+    os.close(terminal)
+    assert "100%" in shown
+    assert "100%" not in done.stdout
+    assert "All 3 runs passed." in done.stdout
+
+
+def test_ctrl_c_ends_a_run_in_this_process_at_once() -> None:
+    """Nothing is left to say but what is done."""
+    command = [sys.executable, "-W", "error", "-m", "session_core", "simulate", "--scenario", "workday"]
+    terminal, ours = pty.openpty()
+    sweep = subprocess.Popen(
+        [*command, "--seeds", "2000", "--processes", "1"], cwd=ROOT, stdout=subprocess.PIPE, stderr=ours, text=True
+    )
+    os.close(ours)
+    shown = ""
+    while "1%" not in shown:
+        shown += os.read(terminal, 1_000).decode()
+    sweep.send_signal(signal.SIGINT)
+    said, _ = sweep.communicate(timeout=30)
+    last = os.read(terminal, 100_000).decode()
+    os.close(terminal)
+    assert sweep.returncode == 1
+    assert re.search(r"stopped: \d+ of 2000 runs are done and kept", last)
+    assert "Traceback" not in last
+    assert "runs passed" in said
 
 
 def test_help_explains_every_command() -> None:

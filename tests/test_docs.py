@@ -63,7 +63,14 @@ def generator() -> ModuleType:
 
 
 # What a reader is told to type, and how it is known to work. What serves is started, asked and ended.
-FINISH = ("python -m session_core --help", "python -m bench")
+FINISH = (
+    "python -m session_core --help",
+    "python -m session_core scenarios",
+    "python -m session_core simulate --scenario lid-close-overnight --policy professional --policy basic"
+    " --seeds 20 --fail-under 50",
+    "python -m session_core replay --scenario lid-close-overnight --policy professional --seed 7",
+    "python -m bench",
+)
 SERVE = (
     "./run",
     "python -m session_core idp --port 8700 --access-ttl 10",
