@@ -66,8 +66,10 @@ def generator() -> ModuleType:
 FINISH = (
     "python -m session_core --help",
     "python -m session_core scenarios",
-    "python -m session_core simulate --scenario lid-close-overnight --policy professional --policy basic"
-    " --seeds 20 --fail-under 50",
+    (
+        "python -m session_core simulate --scenario lid-close-overnight --policy professional --policy basic"
+        " --seeds 20 --fail-under 50"
+    ),
     "python -m session_core replay --scenario lid-close-overnight --policy professional --seed 7",
     "python -m bench",
 )
