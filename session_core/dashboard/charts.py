@@ -22,6 +22,7 @@ from session_core.vocabulary import Band, State
 
 TALL_PX, LOW_PX = 230, 170
 FEW = 5
+GRID = "rgba(125,135,148,0.25)"
 MARGIN = {"l": 8, "r": 8, "t": 24, "b": 8}
 NO_TOOLS = {"displayModeBar": False, "responsive": True}
 
@@ -196,9 +197,8 @@ def measure_by_scenario(runs: pd.DataFrame, measure: str, unit: str) -> go.Figur
             hovertemplate="%{y}: %{x:,.4~g}",
         )
     figure.update_yaxes(categoryorder="array", categoryarray=scenarios[::-1], showgrid=True, tickfont={"size": 11})
-    return figure.update_xaxes(title={"text": unit}, showgrid=True, rangemode="tozero").update_layout(
-        hovermode="closest"
-    )
+    figure.update_xaxes(title={"text": unit}, showgrid=True, gridcolor=GRID, rangemode="tozero")
+    return figure.update_layout(hovermode="closest")
 
 
 def as_html(figure: go.Figure, name: str) -> str:
