@@ -13,12 +13,20 @@ from session_core.token_answers import TokenRefusal
 from session_core.tokens import RefreshPolicy, TokenSet
 from session_core.vocabulary import BreakerState, EndReason, Outcome, Signal
 
+UNATTENDED_S_MAX = 600.0
+
+
+def unattended_s(delay_s: float, openings: int) -> float:
+    """How long the background waits where a caller would wait `delay_s`: twice as long with each opening after the first."""
+    return max(delay_s, min(UNATTENDED_S_MAX, delay_s * 2 ** min(max(openings - 1, 0), 10)))
+
 
 class RefreshTroubles:
     """The memory between tries; it sends nothing itself. Every time is boot seconds.
 
     `maybe_spent_at` is when the refresh token was first sent without a clear answer, `lost` why there is none any more,
-    `probe_first` that the network must show itself before the token is sent.
+    `probe_first` that the network must show itself before the token is sent. `unattended_at` is when the background
+    tries again while nobody waits: a provider that stays down is asked ever less, and a user who comes back is not held.
     """
 
     __slots__ = (
@@ -36,6 +44,7 @@ class RefreshTroubles:
         "probe_first",
         "retry_at",
         "total",
+        "unattended_at",
     )
 
     def __init__(
@@ -60,7 +69,7 @@ class RefreshTroubles:
     def forget(self) -> None:
         """All is well again; counts and the last outcome stay for the statistics."""
         self.failures = 0
-        self.retry_at = 0.0
+        self.retry_at = self.unattended_at = 0.0
         self.failed_at: float | None = None
         self.lost: EndReason | None = None
         self.maybe_spent_at: float | None = None
@@ -98,6 +107,7 @@ class RefreshTroubles:
         offline = refusal.outcome is Outcome.OFFLINE
         delay_s = self._probe_pause_s(now) if offline else self._pause_s(tokens, refusal, now)
         self.retry_at = now + delay_s
+        self.unattended_at = now + unattended_s(delay_s, 0 if offline else self.breaker.openings)
         self._retry.note(
             Call.TOKEN, self.failures, refusal.outcome, delay_s, told_by_server=refusal.retry_after_s is not None
         )

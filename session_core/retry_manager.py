@@ -146,14 +146,18 @@ class BreakerPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class CircuitBreaker:
-    """Stands between one session and its token endpoint. REJECTED is an answer, not a failure; OFFLINE is not its fault."""
+    """Stands between one session and its token endpoint. REJECTED is an answer, not a failure; OFFLINE is not its fault.
 
-    __slots__ = ("_failures", "_policy", "_record", "retry_at", "state")
+    `openings` counts how often in a row it opened without an answer in between.
+    """
+
+    __slots__ = ("_failures", "_policy", "_record", "openings", "retry_at", "state")
 
     def __init__(self, policy: BreakerPolicy, *, record: Record) -> None:
         self._policy = policy
         self._record = record
         self._failures = 0
+        self.openings = 0
         self.state = BreakerState.CLOSED
         self.retry_at = 0.0
 
@@ -175,7 +179,7 @@ class CircuitBreaker:
 
     def observe(self, outcome: Outcome, *, now: float, retry_after_s: float | None) -> None:
         if outcome in (Outcome.OK, Outcome.REJECTED):
-            self._failures = 0
+            self._failures = self.openings = 0
             self._move(BreakerState.CLOSED, 0.0)
         elif outcome is Outcome.OFFLINE:
             if self.state is BreakerState.HALF_OPEN:
@@ -186,6 +190,7 @@ class CircuitBreaker:
             tripped = self._failures >= self._policy.failures_max or outcome is Outcome.THROTTLED
             if tripped or self.state is BreakerState.HALF_OPEN:
                 cooldown_s = self._policy.cooldown_after(retry_after_s)
+                self.openings += 1
                 self.retry_at = now + cooldown_s
                 self._move(BreakerState.OPEN, cooldown_s)
 

@@ -216,7 +216,8 @@ class TokenManager:
         now, due_at = self._clock.boot(), tokens.refresh_due_at
         if self._troubles.pending() and self._refresher.blocked(tokens, max(now, self._troubles.retry_at)) is None:
             # What failed is tried again until it works; a replay must even come inside the grace window.
-            return self._troubles.retry_at
+            replays = self._troubles.maybe_spent_at is not None
+            return self._troubles.retry_at if replays else max(self._troubles.retry_at, self._troubles.unattended_at)
         if self._refresher.blocked(tokens, max(due_at, now)) is not None:
             due_at = tokens.expires_at
         return max(due_at, self._troubles.retry_at)

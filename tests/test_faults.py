@@ -405,3 +405,22 @@ def test_faults_that_spoil_the_same_answer_add_up() -> None:
         assert (await session.force_refresh_session()).outcome is Outcome.AMBIGUOUS
 
     assert live(play).facts(PartCrashed) == []
+
+
+def test_a_provider_that_stays_down_is_asked_ever_less_while_nobody_waits() -> None:
+    """The background backs off up to ten minutes; a user who comes back is held no longer than the cool-down."""
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        world.order(kind="status", status=503, endpoint="token", until_s=20_000.0)
+        await asyncio.sleep(15_000)
+        tried = len(world.at(RefreshFailed))
+        await asyncio.sleep(70)
+        with pytest.raises(TokenUnavailableError):
+            await call(world, session)
+        assert len(world.at(RefreshFailed)) == tried + 1
+
+    world = live(play)
+    apart = [later - earlier for earlier, later in itertools.pairwise(world.at(RefreshFailed)[:-1])]
+    assert 540 <= apart[-1] <= 600 + 1
+    assert max(apart) <= 600 + 1
