@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import streamlit as st
+from parts import sweep
 
 from session_core.dashboard import comparison, loaders, selection, verdicts
 from session_core.lab_jobs import Job, plan
@@ -49,9 +50,7 @@ def play(chosen):  # noqa: ANN001, ANN201 - the runs, None until all are there
     if None not in runs:
         return runs
     going = loaders.sweeps.progress().running
-    missing = list(
-        {name: job for job, run in zip(chosen.jobs, runs, strict=True) if run is None for name in [_name(job)]}.values()
-    )
+    missing = loaders.sweeps.missing(chosen.jobs)
     label = verdicts.button(missing, loaders.sweeps.estimate_s(missing))
     if st.button(label, icon=":material/play_arrow:", type="primary", key="run", disabled=going):
         loaders.sweeps.start(missing)
@@ -60,19 +59,10 @@ def play(chosen):  # noqa: ANN001, ANN201 - the runs, None until all are there
     return None
 
 
-def _name(job) -> tuple[str, str, int]:  # noqa: ANN001
-    return job.scenario.name, job.policy.name, job.seed
-
-
 def _progress(*, was_going: bool) -> None:
     progress = loaders.sweeps.progress()
-    if progress.running:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.progress(progress.share, text=f"{progress.done:,} of {progress.planned:,} runs")
-            st.button("Stop", icon=":material/stop:", disabled=progress.stopping, on_click=loaders.sweeps.stop)
-    elif was_going:
+    if was_going and not progress.running:
         st.rerun()
-    elif progress.trouble:
-        st.warning(progress.trouble, icon=":material/error:")
-    else:
+    sweep.tell(progress)
+    if not progress.running:
         st.caption("Not compared yet: press Run. Each run is played beside its control, the same seed without faults.")

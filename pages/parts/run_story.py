@@ -30,7 +30,7 @@ def show(job, policies, *, user) -> None:  # noqa: ANN001 - the run, the names o
         st.subheader("What happened", anchor=False)
         st.markdown("\n".join(f"- {sentence}" for sentence in told))
     timeline_view.draw(job, timeline.build(events), told)
-    _actions(job, run)
+    _actions(job, run, user)
 
 
 def _head(job, policies) -> None:  # noqa: ANN001
@@ -60,12 +60,12 @@ def _user(job, users, user):  # noqa: ANN001, ANN202
     return who
 
 
-def _actions(job, run) -> None:  # noqa: ANN001
+def _actions(job, run, user) -> None:  # noqa: ANN001
     with st.container(horizontal=True, key="actions"):
         if st.button("Replay", icon=":material/replay:", help="Plays it anew and compares every event."):
             st.session_state[AGAIN] = (run.digest, loaders.replay(job).digest)
         with st.popover("Copy link", icon=":material/link:"):
-            st.code(verdicts.link(selection.page_url(), job), language=None, wrap_lines=True)
+            st.code(verdicts.link(selection.page_url(), job, user=user), language=None, wrap_lines=True)
         with st.popover("Copy command", icon=":material/terminal:"):
             st.code(verdicts.command(job, PRESETS), language="bash", wrap_lines=True)
         st.download_button(

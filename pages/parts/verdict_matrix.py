@@ -1,6 +1,7 @@
 """The verdicts, filling in while a sweep runs; a click on one opens its story."""
 
 import streamlit as st
+from parts import sweep
 
 from session_core.dashboard import loaders, selection, verdicts
 
@@ -24,15 +25,7 @@ def _live(jobs, *, was_going: bool) -> None:  # noqa: ANN001
     progress, runs = loaders.sweeps.progress(), loaders.sweeps.find(jobs)
     if was_going and not progress.running:
         st.rerun()
-    if progress.running:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.progress(progress.share, text=f"{progress.done:,} of {progress.planned:,} runs")
-            label = "Stopping…" if progress.stopping else "Stop"
-            st.button(label, icon=":material/stop:", disabled=progress.stopping, on_click=loaders.sweeps.stop)
-    elif progress.trouble:
-        st.warning(progress.trouble, icon=":material/error:")
-    elif progress.stopping and progress.done < progress.planned:
-        st.caption(f"Stopped after {progress.done:,} of {progress.planned:,} runs; what was finished is kept.")
+    sweep.tell(progress)
     cells = verdicts.count(jobs, runs)
     st.markdown(f"#### {verdicts.answer(cells)}")
     if not any(cell.done for cell in cells.values()) and not progress.running:

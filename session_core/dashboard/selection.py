@@ -61,6 +61,8 @@ PICK = "pick_"
 
 def opened_run() -> dict[str, str]:
     """What the address says of a run; empty while none is open."""
+    if "scenario" not in st.query_params:
+        return {}
     return {name: st.query_params[name] for name in RUN_KEYS if name in st.query_params}
 
 

@@ -33,6 +33,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str | None = None
 
     @property
+    def broke_off(self) -> bool:
+        """Ended early, and neither was told to nor said why: its traceback is on the console."""
+        return not self.running and not self.stopping and self.trouble is None and self.done < self.planned
+
+    @property
     def share(self) -> float:
         return self.done / self.planned if self.planned else 1.0
 
@@ -54,6 +59,10 @@ class Sweeps:
     def find(self, jobs: Iterable[Job]) -> list[Run | None]:
         """The run of each job, None where it is not there yet."""
         return [self._runs.get(name_of(job)) for job in jobs]
+
+    def missing(self, jobs: Iterable[Job]) -> list[Job]:
+        """Those without a run, each once."""
+        return list({name: job for job in jobs if (name := name_of(job)) not in self._runs}.values())
 
     def keep(self, job: Job, run: Run) -> None:
         with self._lock:

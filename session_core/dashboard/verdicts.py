@@ -20,7 +20,7 @@ from session_core.sim.scenario import Family, Scenario, nearest
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
-SEED_MAX = 2**31 - 1
+SEED_MAX, SEED_DIGITS_MAX = 2**31 - 1, 10
 PASS, FAIL, PART = "✓", "✕", "…"
 FAMILIES: Mapping[Family, str] = {family: family.replace("_", " ").capitalize() for family in Family}
 
@@ -118,7 +118,7 @@ def read_job(said: Mapping[str, str], catalogue: Mapping[str, Scenario], policie
         raise ConfigError(f"There is no scenario {name!r}; {_nearest(name, catalogue)}")
     if policy not in policies:
         raise ConfigError(f"There is no policy {policy!r}; {_nearest(policy, policies)}")
-    if not (seed.isascii() and seed.isdigit() and int(seed) <= SEED_MAX):
+    if not (seed.isascii() and seed.isdigit() and len(seed) <= SEED_DIGITS_MAX and int(seed) <= SEED_MAX):
         raise ConfigError(f"The seed is {seed[:40]!r}; give a whole number from 0 to {SEED_MAX:,}.")
     return Job(scenario=catalogue[name], policy=policies[policy], seed=int(seed))
 
@@ -132,10 +132,11 @@ def strangers(said: Mapping[str, str], known: Mapping[str, Iterable[str]]) -> tu
     )
 
 
-def link(page_url: str, job: Job) -> str:
+def link(page_url: str, job: Job, *, user: str | None = None) -> str:
     """The address under which anyone sees this very run."""
     scheme, host, path, _, _ = urlsplit(page_url)
-    query = urlencode({"scenario": job.scenario.name, "policy": job.policy.name, "seed": job.seed})
+    said = {"scenario": job.scenario.name, "policy": job.policy.name, "seed": job.seed}
+    query = urlencode(said if user is None else {**said, "user": user})
     return urlunsplit((scheme, host, path, query, ""))
 
 
