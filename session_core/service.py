@@ -76,6 +76,7 @@ class SessionService:
         self._seed = seed
         self._source = source
         self._device = device
+        self._run_id = run_id
         # An empty store is a store: it must not be taken for none.
         self._store = MemorySessionStore() if store is None else store
         self._transport = transport
@@ -83,7 +84,7 @@ class SessionService:
         self._sessions: dict[str, Session] = {}
         self._ended: deque[tuple[float, str]] = deque()
         self._origin = Origin(
-            stream_id=self._new_id(),
+            stream_id=self._named(self._new_id()),
             session_id=SERVICE_ID,
             user_id="",
             device=device,
@@ -208,7 +209,7 @@ class SessionService:
         `credential` fetches tokens for the very same subject; a client's own never stands in for a user.
         """
         subject = None if grant.id_token is None else subject_of(grant.id_token)
-        session = self._make(self._new_id(), subject, user_agent, credential)
+        session = self._make(self._named(self._new_id()), subject, user_agent, credential)
         session.return_to = return_to
         await session.begin(grant, sent_at=sent_at)
         return self._look_after(session)
@@ -239,9 +240,9 @@ class SessionService:
         return Session(
             self.around,
             origin=msgspec.structs.replace(
-                self._origin, stream_id=stream_id, session_id=session_id, user_id=subject or "service"
+                self._origin, stream_id=self._named(stream_id), session_id=session_id, user_id=subject or "service"
             ),
-            rng=self._rng(f"{session_id}/{stream_id}"),
+            rng=self._rng(stream_id),
             user_agent=user_agent,
             subject=subject,
             credential=credential,
@@ -280,6 +281,10 @@ class SessionService:
 
     def _new_id(self) -> str:
         return self._entropy(12).hex()
+
+    def _named(self, number: str) -> str:
+        """An id that no other run has: runs with one seed draw the same numbers."""
+        return number if self._run_id is None else f"{self._run_id}/{number}"
 
     def _rng(self, part: str) -> Random:
         """One stream of chance per part: from the seed where one was given, so that a run can be repeated."""
