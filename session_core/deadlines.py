@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import heapq
 from collections.abc import Callable, Iterator
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from math import ceil, inf
 from typing import Generic, TypeVar, cast
 
 import msgspec
 
 from session_core.bounds import require
-from session_core.clock import SUSPEND_S_MIN, Clock, ForetellingClock, Gap, Reading, classify_gap, read
+from session_core.clock import SUSPEND_S_MIN, Clock, ForetellingClock, Gap, Reading, classify_gap, reader
 from session_core.events import PartCrashed, Record
 from session_core.vocabulary import GapKind
 
@@ -41,10 +41,11 @@ class LoopStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Wait:
-    """One wait for a deadline, in ticks: a sleep of the device shows at the first tick after it.
+    """The wait for the next deadline, in ticks: a sleep of the device shows at the first tick after it.
 
     Where the clock foretells its jumps the ticks are counted and not waited for, until it does: then `began` is the
-    tick before that moment and the wait ends at the next, so that what is seen is the same.
+    tick before that moment and the wait ends at the next, so that what is seen is the same. One serves a loop for
+    ever, wait after wait; `over` is called at the end of each.
     """
 
     __slots__ = (
@@ -57,20 +58,22 @@ class _Wait:
         "_tick_s",
         "_watched",
         "began",
+        "ending",
         "ticks_passed",
+        "under_way",
     )
 
-    def __init__(self, began: Reading, left_s: float, tick_s: float, context: Context, *, watched: bool) -> None:
-        self.began = began
-        self.ticks_passed = False
-        self._left_s = left_s
+    def __init__(self, tick_s: float, over: Callable[[], None]) -> None:
+        self.began = Reading(0.0, 0.0, 0.0)
+        self.under_way = self.ending = self.ticks_passed = False
+        self._left_s = inf
         self._tick_s = tick_s
-        self._watched = watched
-        self._context = context
+        self._watched = True
+        self._over = over
+        self._context = copy_context()
         self._loop = asyncio.get_running_loop()
-        self._over = self._loop.create_future()
-        self._armed_at = self._loop.time()
-        self._alarm: asyncio.TimerHandle | None = None
+        self._armed_at = 0.0
+        self._alarm: asyncio.Handle | None = None
 
     @property
     def planned_s(self) -> float:
@@ -81,13 +84,29 @@ class _Wait:
         """The boot second of the tick before `now`, waited for or only counted."""
         return self.began.boot + (0.0 if self._watched else (now - self.began.boot) // self._tick_s * self._tick_s)
 
-    async def end(self) -> None:
+    def begin(self, began: Reading, left_s: float, *, watched: bool) -> None:
+        self.began = began
+        self.under_way, self.ending, self.ticks_passed = True, False, False
+        self._left_s = left_s
+        self._watched = watched
+        self._armed_at = self._loop.time()
+        self._alarm = None
         self._arm()
-        try:
-            await self._over
-        finally:
-            if self._alarm is not None:
-                self._alarm.cancel()
+
+    def finish(self) -> None:
+        """End it at the loop's next turn."""
+        if not self.ending:
+            self.ending = True
+            self.call_off()
+            self._alarm = self._loop.call_soon(self._over, context=self._context)
+
+    def rest(self, seconds: float, then: Callable[[], None]) -> None:
+        """Wait for `seconds`, whatever is due."""
+        self._alarm = self._loop.call_later(seconds, then, context=self._context)
+
+    def call_off(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     def bring_forward(self, due_at: float, clock: Clock) -> None:
         """End it at once if it would end after `due_at`; a later tick will look again."""
@@ -98,12 +117,9 @@ class _Wait:
         if due_at < ends_at or clock.boot() > ends_at:
             self.finish()
 
-    def finish(self) -> None:
-        _finish(self._over)
-
     def watch(self, clock: Clock) -> None:
         """From now on wait for the next tick only."""
-        if self._watched or self._over.done():
+        if self._watched or self.ending:
             return
         # A tick that is due at this very moment has not passed yet.
         passed = max(0, ceil((clock.monotonic() - self.began.monotonic) / self._tick_s - SAME_TICK) - 1)
@@ -116,20 +132,14 @@ class _Wait:
         self._arm()
 
     def _arm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self.call_off()
         planned_s = self.planned_s
         if planned_s < inf:
-            self._alarm = self._loop.call_at(self._armed_at + planned_s, _finish, self._over, context=self._context)
-
-
-def _finish(over: asyncio.Future[None]) -> None:
-    if not over.done():
-        over.set_result(None)
+            self._alarm = self._loop.call_at(self._armed_at + planned_s, self._over, context=self._context)
 
 
 class DeadlineLoop(Generic[T]):
-    """One task for all members. It wakes for the next deadline, and every `tick_s_max` to notice a sleep of the device."""
+    """One timer for all members. It wakes for the next deadline, and every `tick_s_max` to notice a sleep of the device."""
 
     def __init__(
         self,
@@ -145,6 +155,7 @@ class DeadlineLoop(Generic[T]):
         self._part = part
         self._visit = visit
         self._clock = clock
+        self._read = reader(clock)
         self._record = record
         self._tick_s_max = tick_s_max
         self._on_gap = on_gap
@@ -152,8 +163,8 @@ class DeadlineLoop(Generic[T]):
         self._entries: dict[T, int] = {}
         self._serial = 0
         self._foretelling = cast(ForetellingClock, clock) if hasattr(clock, "before_jump") else None
+        # Both while it runs; what is under way is a wait, except while members are visited.
         self._wait: _Wait | None = None
-        self._task: asyncio.Task[None] | None = None
         self._visits = self._crashes = self._late_ticks = 0
         self._late_s_max = 0.0
         self._last_run_at: float | None = None
@@ -173,8 +184,9 @@ class DeadlineLoop(Generic[T]):
         self._entries[member] = self._serial
         heapq.heappush(self._heap, (due_at, self._serial, member))
         self._drop_stale()
-        if self._wait is not None:
-            self._wait.bring_forward(due_at, self._clock)
+        wait = self._wait
+        if wait is not None and wait.under_way:
+            wait.bring_forward(due_at, self._clock)
 
     def remove(self, member: T) -> None:
         if self._entries.pop(member, None) is not None:
@@ -182,61 +194,63 @@ class DeadlineLoop(Generic[T]):
 
     def start(self) -> None:
         """Begin; nothing happens if it has begun. Must be called on the loop it is to run on."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name=self._part)
+        if self._wait is None:
+            self._wait = _Wait(self._tick_s_max, self._wake)
+            self._wait.rest(0.0, self._begin)
             if self._foretelling is not None:
                 self._foretelling.before_jump.append(self._watch)
 
     async def stop(self) -> None:
         """End; nothing happens if it has not begun. No visit is cut short."""
-        task, self._task = self._task, None
-        if task is not None:
+        wait, self._wait = self._wait, None
+        if wait is not None:
+            wait.call_off()
             if self._foretelling is not None:
                 self._foretelling.before_jump.remove(self._watch)
-            task.cancel()
-            await asyncio.wait({task})
 
     def statistics(self) -> LoopStatistics:
+        wait = self._wait
         return LoopStatistics(
-            running=self._task is not None,
+            running=wait is not None,
             members=len(self._entries),
             visits=self._visits,
             crashes=self._crashes,
             late_s_max=self._late_s_max,
-            last_run_at=self._last_run_at if self._wait is None else self._wait.last_tick_at(self._clock.boot()),
+            last_run_at=wait.last_tick_at(self._clock.boot()) if wait and wait.under_way else self._last_run_at,
             next_due_at=self._next_due_at(),
         )
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._turn_for_ever()
-            except Exception as crash:  # noqa: BLE001 - logged, and the loop goes on: members depend on it
-                self._note_crash(crash)
-                await asyncio.sleep(RESTART_S)
+    def _begin(self) -> None:
+        self._turn(self._read())
 
-    async def _turn_for_ever(self) -> None:
-        before, context = read(self._clock), copy_context()
-        while True:
-            self._visit_due(before.boot)
+    def _wake(self) -> None:
+        """A wait is over: name what happened in it, then visit who is due."""
+        wait = self._wait
+        assert wait is not None, "a loop that was stopped is not woken"
+        now = self._read()
+        wait.under_way = False
+        if wait.ticks_passed:
+            self._late_ticks = 0
+        try:
+            self._observe(wait.began, now, wait.planned_s)
+        except Exception as crash:  # noqa: BLE001 - logged, and the loop goes on: members depend on it
+            self._note_crash(crash)
+            wait.rest(RESTART_S, self._begin)
+        else:
+            self._turn(now)
+
+    def _turn(self, now: Reading) -> None:
+        self._visit_due(now.boot)
+        wait = self._wait
+        if wait is not None:
             next_due_at = self._next_due_at()
             left_s = inf if next_due_at is None else max(0.0, next_due_at - self._clock.boot())
-            watched = self._foretelling is None or not self._foretelling.steady
-            wait = self._wait = _Wait(before, left_s, self._tick_s_max, context, watched=watched)
-            try:
-                await wait.end()
-            finally:
-                self._wait = None
-            after = read(self._clock)
-            if wait.ticks_passed:
-                self._late_ticks = 0
-            self._observe(wait.began, after, wait.planned_s)
-            before = after
+            wait.begin(now, left_s, watched=self._foretelling is None or not self._foretelling.steady)
 
     def overslept(self) -> bool:
         """Whether the device has slept in this wait, and it does not show yet. Any thread may ask."""
         wait, clock = self._wait, self._clock
-        if wait is None:
+        if wait is None or not wait.under_way:
             return False
         began = wait.began
         return (clock.boot() - began.boot) - (clock.monotonic() - began.monotonic) >= SUSPEND_S_MIN
@@ -245,12 +259,12 @@ class DeadlineLoop(Generic[T]):
         """Name the gap now and not at the next tick: somebody is about to act."""
         wait = self._wait
         if wait is not None and self.overslept():
-            before, wait.began = wait.began, read(self._clock)
+            before, wait.began = wait.began, self._read()
             self._observe(before, wait.began, wait.planned_s)
             wait.finish()
 
     def _watch(self) -> None:
-        if self._wait is not None:
+        if self._wait is not None and self._wait.under_way:
             self._wait.watch(self._clock)
 
     def _observe(self, before: Reading, after: Reading, planned_s: float) -> None:
@@ -265,7 +279,7 @@ class DeadlineLoop(Generic[T]):
 
     def _drop_stale(self) -> None:
         if len(self._heap) > 2 * len(self._entries) + STALE_MAX:
-            self._heap = [entry for entry in self._heap if self._entries.get(entry[2]) == entry[1]]
+            self._heap[:] = [entry for entry in self._heap if self._entries.get(entry[2]) == entry[1]]
             heapq.heapify(self._heap)
 
     def _next_due_at(self) -> float | None:
@@ -276,20 +290,30 @@ class DeadlineLoop(Generic[T]):
 
     def _visit_due(self, now: float) -> None:
         self._last_run_at = now
+        heap, entries = self._heap, self._entries
         # What is planned from here on waits for the next turn: a visit that plans itself must not go round for ever.
         planned = self._serial
-        due_at = self._next_due_at()
-        while due_at is not None and due_at <= now and self._heap[0][1] <= planned:
-            self._late_s_max = max(self._late_s_max, now - due_at)
-            _, serial, member = heapq.heappop(self._heap)
-            next_at = self._visit_one(member, now)
-            # A visit may itself have planned or removed the member; that stands.
-            if self._entries.get(member) == serial:
-                if next_at is None:
-                    self._entries[member] = 0
-                else:
-                    self.schedule(member, max(next_at, now + REVISIT_S_MIN))
-            due_at = self._next_due_at()
+        while heap:
+            due_at, serial, member = heap[0]
+            if entries.get(member) == serial:
+                if due_at > now or serial > planned:
+                    return
+                self._late_s_max = max(self._late_s_max, now - due_at)
+                next_at = self._visit_one(member, now)
+                # A visit may itself have planned or removed the member; that stands.
+                if entries.get(member) == serial:
+                    self._plan_again(member, next_at, now)
+            else:
+                heapq.heappop(heap)
+
+    def _plan_again(self, member: T, next_at: float | None, now: float) -> None:
+        """Where the member that was just visited stands next."""
+        if next_at is None:
+            self._entries[member] = 0
+            return
+        self._serial += 1
+        self._entries[member] = self._serial
+        heapq.heappush(self._heap, (max(next_at, now + REVISIT_S_MIN), self._serial, member))
 
     def _visit_one(self, member: T, now: float) -> float | None:
         self._visits += 1

@@ -280,9 +280,8 @@ class Session:
         if self._machine.state in (State.LOCKED, State.EXPIRED, State.SIGNED_OUT):
             return
         now = self._around.clock.boot()
-        verdict = self._limits.verdict(now)
-        if verdict.standing in (Standing.IDLE, Standing.ABSOLUTE):
-            self._enforce(verdict)
+        if now >= self._limits.reached_at:
+            self._enforce(self._limits.verdict(now))
             return
         self._limits.acted(now)
         self._journal.record(UserActed(action=action))

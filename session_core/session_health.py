@@ -64,6 +64,9 @@ class HealthScore(NamedTuple):
     lowest: str
 
 
+WHOLE = HealthScore(FULL, Band.EXCELLENT, HealthParts(*[FULL] * len(HealthParts._fields)), HealthParts._fields[0])
+
+
 def health(inputs: HealthInputs) -> HealthScore:
     """Score one session.
 
@@ -79,6 +82,8 @@ def health(inputs: HealthInputs) -> HealthScore:
     | clock_confidence | skew ≤ 5 s either way   | linear, 40 from 15 min; at most 80 when | expiry is judged less surely, but is |
     |                  |                         | the boot clock misses suspended time    | still judged on the boot clock       |
     """
+    if _is_whole(inputs):
+        return WHOLE
     parts = HealthParts(
         0.0 if inputs.state in OVER else FULL,
         _token_age(inputs.token_left_s, inputs.refresh_lead_s),
@@ -91,6 +96,25 @@ def health(inputs: HealthInputs) -> HealthScore:
     )
     score = min(parts)
     return HealthScore(score, band(score), parts, parts._fields[parts.index(score)])
+
+
+def _is_whole(inputs: HealthInputs) -> bool:
+    """Whether every part is at 100, as it nearly always is: this is asked at every heartbeat."""
+    left_s, age_s = inputs.token_left_s, inputs.heartbeat_age_s
+    return (
+        left_s is not None
+        and left_s >= inputs.refresh_lead_s
+        and left_s > 0.0
+        and inputs.state not in OVER
+        and inputs.refresh_failures == 0
+        and inputs.breaker is BreakerState.CLOSED
+        and inputs.limit_left_s >= LIMIT_WARNINGS_FULL * inputs.limit_warn_s
+        and inputs.limit_left_s > 0.0
+        and inputs.persisted
+        and (age_s is None or age_s <= BEATS_FULL * inputs.heartbeat_interval_s)
+        and -SKEW_S_FULL <= inputs.skew_s <= SKEW_S_FULL
+        and inputs.counts_suspend
+    )
 
 
 def band(score: float) -> Band:

@@ -91,7 +91,9 @@ class SessionLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def reached_at(self, started_at: float, last_activity_at: float) -> float:
         """The boot second at which the first limit is reached without further activity; infinity without limits."""
-        return min((end for _, end in self._ends(started_at, last_activity_at)), default=math.inf)
+        absolute_s = math.inf if self.absolute_s is None else started_at + self.absolute_s
+        idle_s = math.inf if self.idle_s is None else last_activity_at + self.idle_s
+        return min(absolute_s, idle_s)
 
     def _ends(self, started_at: float, last_activity_at: float) -> Iterator[tuple[Limit, float]]:
         if self.absolute_s is not None:
@@ -125,7 +127,8 @@ class LimitWatch:
         """The user did something: only the idle limit moves."""
         self.last_activity_at = now
         self.reached_at = self._limits.reached_at(self.started_at, now)
-        self._warned -= {Limit.IDLE}
+        if self._warned:
+            self._warned -= {Limit.IDLE}
 
     def warned_of(self, limit: Limit) -> None:
         self._warned |= {limit}

@@ -151,9 +151,22 @@ class VirtualLoop(Housekeeping):
             self._check_call(callback)
         if context is None:
             context = copy_context()
-        timer = VirtualTimer(when, next(self._serials), callback, args, context, self)
-        self.set_timer(timer)
+        gate = context.get(GATE) if self._gated else None
+        due = when if gate is None else gate.world_time(when)
+        if not due > self._now:
+            _refuse_nan(due)
+        serial = next(self._serials)
+        timer = VirtualTimer(when, serial, callback, args, context, self)
+        heappush(self._timers, (due, serial, timer))
         return timer
+
+    def call_in_world(
+        self, seconds: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context
+    ) -> None:
+        """As `call_later` for what nobody cancels and no device has a part in: `context` belongs to none."""
+        due = self._now + seconds
+        serial = next(self._serials)
+        heappush(self._timers, (due, serial, VirtualTimer(due, serial, callback, args, context, self)))
 
     def set_timer(self, timer: VirtualTimer) -> None:
         """Put a timer in its place, for the first time or again; its rank among ties stays."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any
 
 import httpx
@@ -66,7 +66,8 @@ class Network:
         self._loss_share = 0.0
         self._answers_to_lose = 0
         self._epoch = 0
-        self._under_way: dict[Landing, None] = {}
+        self._under_way: dict[Landing, tuple[float, Context]] = {}
+        self._patience: dict[Landing, asyncio.TimerHandle] = {}
         self._kept: list[tuple[float, Landing, Result]] = []
         self.pool = NetworkPool(self)
 
@@ -75,40 +76,63 @@ class Network:
     async def send(self, request: WireRequest) -> Result:
         loop = self._loop
         landing: Landing = loop.create_future()
-        patience = loop.call_later(request.timeout_s, _settle, landing, _TIMED_OUT)
-        self._under_way[landing] = None
+        self._under_way[landing] = (loop.time() + request.timeout_s, copy_context())
+        leg_s = self._leg_s
         if self._down:
+            self._be_patient(landing)
             self._after(REFUSED_AFTER_S, _settle, landing, _UNREACHABLE)
         else:
-            self._after(self._leg_s, self._arrive, request, landing)
+            # A device that sleeps grows no less patient: by the world's time it may wait longer, never shorter.
+            if leg_s >= request.timeout_s:
+                self._be_patient(landing)
+            self._after(leg_s, self._arrive, request, landing, loop.world_time() + request.timeout_s)
         try:
             return await landing
         finally:
-            patience.cancel()
-            self._under_way.pop(landing, None)
+            del self._under_way[landing]
+            if self._patience and (patience := self._patience.pop(landing, None)) is not None:
+                patience.cancel()
 
     async def aclose(self) -> None:
         """Nothing is held."""
 
-    def _arrive(self, request: WireRequest, landing: Landing) -> None:
+    def _be_patient(self, landing: Landing) -> None:
+        """Let the asker's patience run out at its time: until something may come between, there is an answer by then."""
+        if landing in self._under_way and landing not in self._patience and not landing.done():
+            until_s, context = self._under_way[landing]
+            self._patience[landing] = self._loop.call_at(until_s, _settle, landing, _TIMED_OUT, context=context)
+
+    def _be_patient_with_all(self) -> None:
+        for landing in self._under_way:
+            self._be_patient(landing)
+
+    def _answer(self, landing: Landing, result: Result, patient_until_s: float, delay_s: float = 0.0) -> None:
+        """Send `result` on its way, which the asker's patience may be too short for."""
+        way_s = self._leg_s + delay_s
+        if self._loop.world_time() + way_s >= patient_until_s:
+            self._be_patient(landing)
+        self._after(way_s, self._land, landing, result)
+
+    def _arrive(self, request: WireRequest, landing: Landing, patient_until_s: float) -> None:
         if self._down:
             return
         if self._portal:
-            self._after(self._leg_s, self._land, landing, _PORTAL)
+            self._answer(landing, _PORTAL, patient_until_s)
             return
         lost_on_the_way = self._loss_share and self._rng.random() < self._loss_share
         if lost_on_the_way and self._rng.random() < 0.5:
-            self._after(self._leg_s, self._land, landing, _DROPPED)
+            self._answer(landing, _DROPPED, patient_until_s)
             return
         answer = self._provider.handle(request, now=self._wall())
-        if answer.fate == Fate.HUNG:
+        if answer.fate is Fate.HUNG:
+            self._be_patient(landing)
             return
         result = _result(answer)
         if self._answers_to_lose and request.url.endswith("/token"):
             self._answers_to_lose -= 1
             self._record(NetworkChanged(state=NetworkState.ANSWER_LOST))
             result = _DROPPED
-        self._after(self._leg_s + answer.delay_s, self._land, landing, _DROPPED if lost_on_the_way else result)
+        self._answer(landing, _DROPPED if lost_on_the_way else result, patient_until_s, answer.delay_s)
 
     def _land(self, landing: Landing, result: Result) -> None:
         if self._asleep:
@@ -117,7 +141,7 @@ class Network:
             _settle(landing, result)
 
     def _after(self, seconds: float, do: Callable[..., None], *args: Any) -> None:
-        self._loop.call_at(self._loop.world_time() + seconds, do, *args, context=self._world)
+        self._loop.call_in_world(seconds, do, args, self._world)
 
     # What befalls it
 
@@ -125,6 +149,7 @@ class Network:
         """Nothing gets through, and what is under way never arrives."""
         self._change(NetworkState.DOWN, for_s)
         self._down = True
+        self._be_patient_with_all()
 
     def come_up(self) -> None:
         """Nothing is wrong with it any more."""
@@ -159,6 +184,7 @@ class Network:
     def fall_asleep(self) -> None:
         """The device sleeps: its answers wait with whoever sent them."""
         self._asleep = True
+        self._be_patient_with_all()
 
     def wake(self) -> None:
         self._asleep = False
@@ -212,11 +238,12 @@ def _error(failure: WireFailure, request: httpx.Request) -> httpx.TransportError
 
 
 def _result(answer: ProviderAnswer) -> Result:
-    if answer.fate == Fate.REFUSED:
+    if answer.fate is Fate.REFUSED:
         return _UNREACHABLE
-    if answer.fate == Fate.DROPPED:
+    if answer.fate is Fate.DROPPED:
         return _DROPPED
-    return WireAnswer(status=answer.status, headers=answer.headers, body=answer.body + b"".join(answer.chunks))
+    body = answer.body + b"".join(answer.chunks) if answer.chunks else answer.body
+    return WireAnswer(status=answer.status, headers=answer.headers, body=body)
 
 
 def _settle(landing: Landing, result: Result) -> None:
