@@ -101,6 +101,21 @@ def test_an_outage_of_the_provider() -> None:
     )
 
 
+def test_an_outage_that_nobody_noticed_is_told_so() -> None:
+    """The user is served by the token there is, while refreshing fails."""
+    told = tell(
+        simulated(
+            (0, e.FaultOrdered(endpoint="token", fault="status")),
+            (10, saw(Sight.ANSWER)),
+            (60, e.FaultEnded(endpoint="token", fault="status")),
+            (70, saw(Sight.ANSWER)),
+        )
+    )
+    assert told[0] == (
+        "The token endpoint answering with an error at 00:00, the fault over after 1 m, the user got answers all along."
+    )
+
+
 def test_an_end_is_told_with_its_reason() -> None:
     """And what the user met then."""
     told = tell(

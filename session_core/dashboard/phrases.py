@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -74,6 +74,17 @@ def fault(fact: FaultOrdered) -> str:
     endpoint = _ENDPOINTS.get(fact.endpoint, f"the {fact.endpoint.replace('_', ' ')} endpoint")
     known = _FAULTS.get(fact.fault)
     return f"fault {fact.fault} at {endpoint}" if known is None else known.format(endpoint)
+
+
+def capitalised(said: str) -> str:
+    return said[:1].upper() + said[1:]
+
+
+def abridged(said: Sequence[str], most: int, middle: str) -> list[str]:
+    """Its beginning and its end, with a word on how much was left out between them."""
+    if len(said) <= most:
+        return list(said)
+    return [*said[: most // 2], middle.format(len(said) - most + 1), *said[1 - most // 2 :]]
 
 
 def counted(count: int, one: str, many: str) -> str:

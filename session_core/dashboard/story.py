@@ -12,6 +12,8 @@ from session_core.dashboard.phrases import (
     NETWORKS,
     NOTES,
     TROUBLES,
+    abridged,
+    capitalised,
     counted,
     fault,
     length,
@@ -57,7 +59,7 @@ class _Teller:
         self._last_s = 0.0
         self._since: dict[str, float] = {}
         self._turn: _Turn | None = None
-        self._asleep = False
+        self._asleep = self._meanwhile = False
         self._errors = self._tries = 0
         self._failed_as = ""
         self._first_tries = self._refreshes = self._answers = self._all_errors = 0
@@ -105,11 +107,7 @@ class _Teller:
         if self._asleep:
             self._say(self._last_s, f"suspended since {self._clock(self._since['sleep'])}")
         self._close()
-        told = self._sentences
-        if len(told) > SENTENCES_MAX:
-            left = len(told) - SENTENCES_MAX + 1
-            told = [*told[: SENTENCES_MAX // 2], f"And so on, {left} sentences more.", *told[1 - SENTENCES_MAX // 2 :]]
-        return (*told, self._in_all())
+        return (*abridged(self._sentences, SENTENCES_MAX, "And so on, {} sentences more."), self._in_all())
 
     # What begins and ends
 
@@ -225,6 +223,7 @@ class _Teller:
     def _failed(self, at_s: float, why: str) -> None:
         self._all_errors += 1
         self._errors += 1
+        self._meanwhile = False
         if not self._clauses:
             self._open(at_s)
             self._say(at_s, f"at {self._clock(at_s)} the user saw an error ({why})")
@@ -238,8 +237,11 @@ class _Teller:
         what = "an answer from the cache" if stale else "first answer"
         if turn is None or at_s < turn.at_s:
             if self._since:
+                self._meanwhile = self._meanwhile or not stale
                 return
             self._say(at_s, f"answered again at {self._clock(at_s)}")
+        elif self._meanwhile:
+            self._say(at_s, "the user got answers all along")
         elif at_s - waited_s <= turn.at_s + 1:
             self._say(at_s, f"{what} {length(at_s - turn.at_s)} after {turn.after}")
         else:
@@ -251,7 +253,7 @@ class _Teller:
 
     def _trouble(self, at_s: float, clause: str, *, key: str | None = None) -> None:
         self._open(at_s)
-        self._turn = None
+        self._turn, self._meanwhile = None, False
         if key is not None:
             self._since[key] = at_s
         self._say(at_s, clause if self._clauses else f"{clause} at {self._clock(at_s)}")
@@ -281,14 +283,9 @@ class _Teller:
 
     def _close(self) -> None:
         self._failures(self._last_s)
-        clauses = self._clauses
-        if len(clauses) > CLAUSES_MAX:
-            left = len(clauses) - CLAUSES_MAX + 1
-            clauses = [*clauses[: CLAUSES_MAX // 2], f"{left} turns more", *clauses[1 - CLAUSES_MAX // 2 :]]
-        if clauses:
-            said = ", ".join(clauses)
-            self._sentences.append(f"{said[0].upper()}{said[1:]}.")
-        self._clauses, self._turn = [], None
+        if self._clauses:
+            self._sentences.append(f"{capitalised(', '.join(abridged(self._clauses, CLAUSES_MAX, '{} turns more')))}.")
+        self._clauses, self._turn, self._meanwhile = [], None, False
 
     def _in_all(self) -> str:
         first, refreshes = self._first_tries, counted(self._refreshes, "refresh", "refreshes")

@@ -8,6 +8,7 @@ import msgspec
 
 from session_core import events as e
 from session_core.dashboard.lanes import NOTHING, Lane, Life, Look, Mark, Moment, Span, Timeline, when
+from session_core.dashboard.phrases import capitalised, fault
 from session_core.provider.faults import EFFECTS
 from session_core.store.descriptions import describe
 from session_core.vocabulary import DeviceChange, GapKind, NetworkState, Served, Sight, Source, State
@@ -160,9 +161,10 @@ class _Weaver:
                 self._mark(Lane.PROVIDER, at_s, Look.FAULT, says, place)
             case e.FaultOrdered():
                 self._begin((Lane.PROVIDER, (fact.endpoint, fact.fault)), at_s, Look.FAULT, says, place)
+                self.notable[-1] = (at_s, capitalised(fault(fact)))
             case e.FaultEnded():
                 self._end((Lane.PROVIDER, (fact.endpoint, fact.fault)), at_s)
-                self.notable.append((at_s, says))
+                self.notable.append((at_s, "The fault is over"))
             case _ if fact.what in _TELLING:
                 self._mark(Lane.PROVIDER, at_s, Look.NOTED, says, place)
 
