@@ -89,7 +89,7 @@ def doctor(
     raise typer.Exit(0 if well else 1)
 
 
-for command in (lab_commands.scenarios, lab_commands.simulate, lab_commands.replay):
+for command in (lab_commands.scenarios, lab_commands.simulate, lab_commands.replay, lab_commands.explore):
     app.command()(command)
 
 

@@ -123,6 +123,35 @@ def replay(
     raise typer.Exit(0 if run.passed else 1)
 
 
+def explore(
+    *,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="How many schedules to draw.")] = 1_000,
+    first: Annotated[int, typer.Option(metavar="N", min=0, help="The first seed.")] = 0,
+    policy: Annotated[str, typer.Option(metavar="NAME", help=f"{POLICY_HELP}.")] = "professional",
+    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep what is found: a scenario and a test.")] = None,
+) -> None:
+    """Play random schedules of trouble until something that must always hold is broken, and tell the shortest story.
+
+    Exits with 1 if something was found.
+    """
+    from session_core.lab_jobs import choose  # noqa: PLC0415
+    from session_core.sim.explore import explore as find  # noqa: PLC0415
+    from session_core.sim.scenario import to_toml  # noqa: PLC0415
+
+    [rules] = choose((), [policy]).policies
+    found = 0
+    for finding in find(range(first, first + seeds), rules):
+        found += 1
+        typer.echo(f"seed {finding.seed}\n{finding.story}\n")
+        if save is not None:
+            save.mkdir(parents=True, exist_ok=True)
+            name = finding.shortest.name
+            (save / f"{name}.toml").write_text(to_toml(finding.shortest), encoding="utf-8")
+            (save / f"test_{name.replace('-', '_')}.py").write_text(finding.test, encoding="utf-8")
+    typer.echo(f"{seeds} schedules, {found} of them broke an invariant")
+    raise typer.Exit(1 if found else 0)
+
+
 def _sweep(jobs: tuple[Job, ...], db: Path | None, processes: int | None, *, keep_events: bool) -> Sweep:
     from session_core.lab import run_sweep  # noqa: PLC0415
     from session_core.store import EventStore  # noqa: PLC0415

@@ -16,8 +16,9 @@ from session_core.sim.checks import Check
 from session_core.sim.invariants import Violation
 from session_core.sim.run import play
 from session_core.sim.scenario import Acting, Calls, Family, Scenario, Users
-from session_core.sim.shrink import shrink
+from session_core.sim.shrink import as_pytest, shrink, tell
 from session_core.sim.steps import Step, Verb
+from session_core.sim.world import STARTED_WITHIN_S
 
 MINUTE_S = 60.0
 HOUR_S = 3_600.0
@@ -30,9 +31,18 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A schedule that breaks an invariant, as it was drawn and as short as it could be made."""
 
     seed: int
+    policy: str
     drawn: Scenario
     shortest: Scenario
     violation: Violation
+
+    @property
+    def story(self) -> str:
+        return tell(self.shortest, self.violation, began_at=STARTED_WITHIN_S)
+
+    @property
+    def test(self) -> str:
+        return as_pytest(self.shortest, self.seed, self.policy)
 
 
 def explore(
@@ -45,8 +55,9 @@ def explore(
         on_played(seed)
         if found is not None:
             shortest = shrink(scenario, partial(_breaks, policy, seed, found.name))
-            again = first_broken(shortest, policy, seed)
-            yield Finding(seed=seed, drawn=scenario, shortest=shortest, violation=again or found)
+            broken = play(shortest, policy, seed).broken
+            violation = next((again for again in broken if again.name == found.name), found)
+            yield Finding(seed=seed, policy=policy.name, drawn=scenario, shortest=shortest, violation=violation)
 
 
 def first_broken(scenario: Scenario, policy: SessionPolicy, seed: int) -> Violation | None:

@@ -144,7 +144,12 @@ def _phrase(step: Step) -> str:
 def as_pytest(scenario: Scenario, seed: int, policy: str) -> str:
     """A test function that plays the schedule again."""
     name = scenario.name.replace("-", "_")
-    return f'''def test_{name}() -> None:
+    return f'''from session_core.config import preset
+from session_core.sim.run import play
+from session_core.sim.scenario import parse_scenario
+
+
+def test_{name}() -> None:
     """{scenario.what}"""
     scenario = parse_scenario(r\'\'\'
 {to_toml(scenario)}\'\'\')
