@@ -12,7 +12,7 @@ from session_core.token_answers import TokenGrant, TokenRefusal
 from session_core.tokens import RefreshPolicy, TokenSet
 from session_core.vocabulary import EndReason, Outcome
 
-PROBE_S = (4.4, 5.0)
+PROBE_S = (4.4, 4.7)
 PROBE_S_SLOW = (12.0, 15.0)
 PROBE_SLOW_AFTER_S = 900.0
 CONFIG_PAUSE_S = 300.0

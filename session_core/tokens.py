@@ -12,6 +12,9 @@ from session_core.errors import ConfigError
 from session_core.secrecy import Discreet
 
 
+ROUNDING_S = 1.5
+
+
 class Action(StrEnum):
     """What to do about the access token before a call."""
 
@@ -103,6 +106,12 @@ def decide(tokens: TokenSet, *, now: float) -> Action:
     return Action.REFRESH_NOW if tokens.expired(now) else Action.REFRESH_SOON
 
 
-def moved(old: TokenSet | None, new: TokenSet, *, tolerance_s: float = 1.0) -> bool:
-    """Whether a refresh bought any life; one that did not must not be repeated at once."""
-    return old is None or new.expires_at > old.expires_at + min(tolerance_s, 0.05 * new.life_s)
+def moved(old: TokenSet | None, new: TokenSet) -> bool:
+    """Whether a refresh bought any life; one that did not must not be repeated at once.
+
+    Providers round to whole seconds, which looks like a gain where little life is left.
+    """
+    if old is None:
+        return True
+    shrank = new.life_s < old.life_s / 2
+    return new.expires_at > old.expires_at + (ROUNDING_S if shrank else min(1.0, 0.05 * new.life_s))

@@ -234,7 +234,7 @@ def test_a_hung_token_endpoint_is_given_up_after_its_timeout() -> None:
     watcher = Watcher()
 
     async def main(at: Site) -> None:
-        policy = with_(SHORT, refresh={"request_timeout_s": 0.5})
+        policy = with_(SHORT, refresh={"request_timeout_s": 2.0})
         async with signed_in(at, watcher, policy=policy, grace_s=30.0) as session:
             at.order(FaultKind.HANG)
             began = CLOCK.boot()
@@ -243,7 +243,7 @@ def test_a_hung_token_endpoint_is_given_up_after_its_timeout() -> None:
             assert (await session.client.get("echo")).status_code == 200
             assert not refresh.done()
             assert (await refresh).outcome is Outcome.AMBIGUOUS
-            assert CLOCK.boot() - began < 5.0
+            assert CLOCK.boot() - began < 10.0
             await until(lambda: bool(watcher.facts(TokenRefreshed)))
 
     with site(access_ttl_s=60.0, grace_s=30.0) as at:
