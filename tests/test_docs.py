@@ -23,8 +23,10 @@ import pytest
 from typer.main import get_command
 
 from session_core.__main__ import app
-from session_core.config import SessionConfig, load
+from session_core.config import PROFESSIONAL, SessionConfig, load
 from session_core.provider import load_faults
+from session_core.sim.run import run
+from session_core.sim.scenario import read_scenario
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -86,6 +88,8 @@ ELSEWHERE = {
     "streamlit run app.py": "test_the_app_starts_as_the_readme_says",
     "SESSION_CORE_CLIENT_SECRET=… SESSION_LAB_CONFIG=settings.toml ./run": "test_settings_of_the_pages_are_accepted",
     "python -m session_core doctor": "test_doctor.py",
+    "python -m session_core simulate --policy professional --policy basic --seeds 20": "test_catalogue.py, with fewer seeds",
+    "python -m session_core simulate --scenario lunch.toml --seeds 20": "test_settings_of_the_pages_are_accepted",
     "python examples/asyncio_script.py": "test_examples.py",
     "python examples/threaded_script.py": "test_examples.py",
     "python examples/asgi_service.py 8502": "test_examples.py",
@@ -186,6 +190,8 @@ def test_settings_of_the_pages_are_accepted(block: Block, tmp_path: Path) -> Non
     file.write_text(block.text, encoding="utf-8")
     if "[[fault]]" in block.text:
         assert load_faults(file)
+    elif "timeline" in block.text:
+        assert run(read_scenario(file), PROFESSIONAL, 1).failures == ()
     else:
         load(file=file, environment={"SESSION_CORE_CLIENT_SECRET": "x"} if "client_secret" in block.text else {})
 
