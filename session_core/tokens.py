@@ -11,7 +11,6 @@ from session_core.bounds import require
 from session_core.errors import ConfigError
 from session_core.secrecy import Discreet
 
-
 ROUNDING_S = 1.5
 
 
