@@ -18,7 +18,7 @@ UNATTENDED_S_MAX = 600.0
 
 def unattended_s(delay_s: float, openings: int) -> float:
     """How long the background waits where a caller would wait `delay_s`: twice as long with each opening after the first."""
-    return max(delay_s, min(UNATTENDED_S_MAX, delay_s * 2 ** min(max(openings - 1, 0), 10)))
+    return max(delay_s, min(UNATTENDED_S_MAX, delay_s * 2.0 ** min(max(openings - 1, 0), 10)))
 
 
 class RefreshTroubles:

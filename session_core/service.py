@@ -237,11 +237,10 @@ class SessionService:
         credential: StoredCredential | None,
     ) -> Session:
         stream_id = self._new_id()
+        names = {"stream_id": self._named(stream_id), "session_id": session_id, "user_id": subject or "service"}
         return Session(
             self.around,
-            origin=msgspec.structs.replace(
-                self._origin, stream_id=self._named(stream_id), session_id=session_id, user_id=subject or "service"
-            ),
+            origin=msgspec.structs.replace(self._origin, **names),
             rng=self._rng(stream_id),
             user_agent=user_agent,
             subject=subject,

@@ -73,6 +73,7 @@ FINISH = (
         " --seeds 20 --fail-under 50"
     ),
     "python -m session_core replay --scenario lid-close-overnight --policy professional --seed 7",
+    "python -m session_core explore --seeds 200",
     "python -m bench",
 )
 SERVE = (

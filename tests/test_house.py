@@ -17,9 +17,12 @@ PAGE_LINES_MAX = 150
 # Files that are longer, each with its reason.
 LONG = {
     "session_core/api_client.py": "one call's way through token, cache and retry, in one place to be read",
+    "session_core/deadlines.py": "one loop for every deadline, and how it knows that the device slept",
     "session_core/doctor.py": "everything that can be wrong with a machine, one function each",
     "session_core/events.py": "every event, one class each",
     "session_core/session.py": "the face of a session and what the worker asks of it",
+    "session_core/sim/scenario.py": "the schema of a scenario file and its reader, which names every mistake by its line",
+    "session_core/sim/user.py": "what a simulated user does, sees and does about it",
     "session_core/sim/measures.py": "one small function per measure",
     "session_core/token_manager.py": "one refresh at a time, whoever asks: the doors and the one task behind them",
     "session_core/token_refresher.py": "one refresh from claim to commit: every way it can end is decided here",
