@@ -36,6 +36,7 @@ INSTANT_CALLBACKS_MAX = 10_000_000
 """Callbacks at one instant before it is called a livelock; ten times what a fleet of 10,000 needs."""
 CLEANUP_S_MAX = 3_600.0
 """How much virtual time cancelled tasks may take to end."""
+ENDING_ROUNDS_MAX = 10
 CANCELLED_TIMERS_MIN = 64
 DEBUG_STACK_DEPTH = 10
 
@@ -347,7 +348,10 @@ class VirtualLoop(Housekeeping):
         for gate in list(self._shut):
             gate.release()
         self.until_s = self._now + CLEANUP_S_MAX
-        if left := self.pending_tasks():
+        for _ in range(ENDING_ROUNDS_MAX):
+            # What is cancelled may begin something on its way out.
+            if not (left := self.pending_tasks()):
+                break
             for task in left:
                 task.cancel()
             self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
