@@ -26,6 +26,7 @@ CALLS = 310
 EVERY_S = DAY_H * 3600 / CALLS
 HEARTBEAT_S = 300.0
 REFRESH_S = 3300.0
+LATENCY_S = 0.1
 ROUNDS = 5
 BARS = {"idle day": 5.0, "working day over the wire seam": 3.0, "working day through session.client": 0.85}
 
@@ -40,6 +41,7 @@ def day(name: str, *, users: Users, calls: Calls, sessions: int) -> Scenario:
         sessions=sessions,
         users=users,
         calls=calls,
+        latency_s=LATENCY_S,
         checks=(Check(check="sign_outs", equals=0),),
     )
 
@@ -63,10 +65,11 @@ def live(scenario: Scenario) -> list[Event]:
     return events
 
 
-class Instant(httpx.AsyncBaseTransport):
-    """An API that answers at once."""
+class Mock(httpx.AsyncBaseTransport):
+    """An API as far away as the simulated one."""
 
     async def handle_async_request(self, _request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(LATENCY_S)
         return httpx.Response(200, headers={"content-type": "application/json"}, content=b'{"greeting": "hello"}')
 
 
@@ -74,7 +77,7 @@ def plain(sessions: int) -> None:
     """What a test without the lab would do: the calls alone, no lifecycle."""
 
     async def user() -> None:
-        async with httpx.AsyncClient(transport=Instant(), base_url="https://api.example", trust_env=False) as client:
+        async with httpx.AsyncClient(transport=Mock(), base_url="https://api.example", trust_env=False) as client:
             for _ in range(CALLS):
                 await asyncio.sleep(EVERY_S)
                 await client.get("/greeting")
@@ -139,6 +142,8 @@ def measure(arguments: Sequence[str]) -> dict[str, object]:
         "unit": "session-hours per CPU-second",
         "peers": {name: speeds[name] for name in ("plain", "SimPy")},
         "speeds": speeds,
+        "sessions": sessions,
+        "latency_s": LATENCY_S,
         "each_session": {name: counts(live(scenario), sessions) for name, scenario in scenarios.items()},
         "ratio": ratios["working day over the wire seam"],
         "ratios": ratios,

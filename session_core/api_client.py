@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from datetime import timedelta
 from functools import partial
 from http.cookiejar import CookieJar
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import httpx
 import msgspec
@@ -38,6 +38,8 @@ _SERVED = {
     Freshness.STALE_IF_ERROR: Served.STALE_IF_ERROR,
 }
 _ROUTE_CHARS_MAX = 200
+BUILT_MAX = 64
+"""So many addresses are remembered with their request."""
 Origin = tuple[bytes, bytes]
 T = TypeVar("T")
 
@@ -160,6 +162,15 @@ class _Call(msgspec.Struct):
     trouble: ErrorClass | None = None
 
 
+class _Built(NamedTuple):
+    """A request without a body as it was built once, and what of the client it was built from."""
+
+    base_url: httpx.URL
+    sent: list[tuple[bytes, bytes]]
+    url: httpx.URL
+    headers: httpx.Headers
+
+
 class SharedTransport(httpx.AsyncBaseTransport):
     """A pool that many sessions use: closing one session's client leaves it open."""
 
@@ -202,6 +213,7 @@ class ApiClient(httpx.AsyncClient):
     ) -> None:
         super().__init__(auth=session_auth, **options)
         self._lean_cookies = LeanCookies()
+        self._built: dict[str, _Built] = {}
         self._on_kept = on_kept
         self._gate = gate
         self._cache = cache
@@ -217,6 +229,31 @@ class ApiClient(httpx.AsyncClient):
     @cookies.setter
     def cookies(self, cookies: CookieTypes) -> None:
         self._lean_cookies = LeanCookies(cookies)
+
+    def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
+        """As httpx does; a GET of an address asked for before, with nothing added, begins from what was built then."""
+        if (
+            method != "GET"
+            or not isinstance(url, str)
+            or self.params
+            or self._lean_cookies
+            or any(value is not None and value is not httpx.USE_CLIENT_DEFAULT for value in options.values())
+        ):
+            return super().build_request(method, url, **options)
+        base_url, sent = self.base_url, self.headers.raw
+        known = self._built.get(url)
+        if known is None or known.base_url is not base_url or known.sent != sent:
+            request = super().build_request(method, url, **options)
+            if len(self._built) >= BUILT_MAX:
+                self._built.clear()
+            self._built[url] = _Built(base_url, sent, request.url, request.headers.copy())
+            return request
+        timeouts = self.timeout.as_dict()
+        request = httpx.Request(
+            method, known.url, headers=known.headers, stream=httpx.ByteStream(b""), extensions={"timeout": timeouts}
+        )
+        request.read()
+        return request
 
     async def send(
         self,
@@ -243,7 +280,8 @@ class ApiClient(httpx.AsyncClient):
             raise
         self._note(call, response.status_code, Served.NETWORK)
         if reads:
-            if "cache-control" in response.headers:
+            told = response.headers.get("cache-control")
+            if told is not None and (told.lower() != "no-store" or len(cache)):
                 self._keep(request, response, route, generation=generation, sent_at=call.started_at)
         elif request.method not in SAFE_METHODS and response.status_code < 400:
             cache.invalidate(self._user_id, str(request.url))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import email.utils
+import re
 from collections.abc import Mapping
 from datetime import UTC
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -14,6 +16,10 @@ from session_core.wire import FailureKind, WireAnswer, WireFailure
 
 RETRY_AFTER_S_MAX = 3600.0
 _MEMBERS_MAX = 1000
+# RFC 9110 §5.6.7, IMF-fixdate. Its day is remembered, because nearly every answer brings today's.
+_USUAL_DATE = re.compile(
+    "([A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4}) ([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]) GMT"
+).fullmatch
 
 
 def trouble(answer: WireAnswer | WireFailure) -> tuple[Outcome, str] | None:
@@ -92,6 +98,13 @@ def read_date(headers: Mapping[str, str]) -> float | None:
 
 
 def _read_http_date(text: str) -> float | None:
+    if (usual := _USUAL_DATE(text)) is not None and (day := _read_any_date(f"{usual[1]} 00:00:00 GMT")) is not None:
+        return day + 3600.0 * int(usual[2]) + 60.0 * int(usual[3]) + int(usual[4])
+    return _read_any_date(text)
+
+
+@lru_cache(maxsize=64)
+def _read_any_date(text: str) -> float | None:
     try:
         date = email.utils.parsedate_to_datetime(text)
         # HTTP dates are in GMT, also in the old form that does not say so.

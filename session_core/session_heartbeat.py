@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from math import floor
 from typing import Protocol
 
 from session_core.bounds import require
 from session_core.clock import Clock
 from session_core.deadlines import TICK_S_MAX, DeadlineLoop, LoopStatistics
 from session_core.events import Record
+
+MOMENTS = 20
+"""At so many moments of an interval sessions beat, 15 s apart where it is 300 s."""
 
 
 class Beating(Protocol):
@@ -40,7 +44,7 @@ class SessionHeartbeat:
         )
 
     def add(self, session: Beating) -> None:
-        self._loop.schedule(session, self._clock.boot() + self._rng.uniform(0, self.interval_s))
+        self._loop.schedule(session, self._shared(self._clock.boot() + self._rng.uniform(0, self.interval_s)))
 
     def remove(self, session: Beating) -> None:
         self._loop.remove(session)
@@ -54,6 +58,11 @@ class SessionHeartbeat:
     def statistics(self) -> LoopStatistics:
         return self._loop.statistics()
 
+    def _shared(self, due_at: float) -> float:
+        """The nearest of few moments: sessions that beat at the same one cost the process one wake-up."""
+        moment_s = self.interval_s / MOMENTS
+        return (floor(due_at / moment_s) + 0.5) * moment_s
+
     def _beat(self, session: Beating, now: float) -> float:
         session.beat(now)
-        return now + self.interval_s
+        return self._shared(now + self.interval_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -17,6 +18,7 @@ from session_core.wire import WireAnswer, WireFailure
 LIFE_S_DEFAULT = 300.0
 LIFE_S_MAX = 400 * 86_400.0
 TOKEN_CHARS_MAX = 1 << 16
+_VISIBLE = re.compile("[!-~]+").fullmatch
 SECONDS_MAX = 1e12
 
 # A provider's word outside this list is never repeated: it could carry anything.
@@ -183,7 +185,7 @@ def _number(value: object) -> float | None:
 
 def _is_token(value: object) -> TypeGuard[str]:
     # RFC 6749 appendix A.12: visible characters only, so that a token can never break out of its header.
-    return isinstance(value, str) and 0 < len(value) <= TOKEN_CHARS_MAX and all("!" <= char <= "~" for char in value)
+    return isinstance(value, str) and len(value) <= TOKEN_CHARS_MAX and _VISIBLE(value) is not None
 
 
 def known_error(said: str) -> str:

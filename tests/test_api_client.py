@@ -704,6 +704,41 @@ def test_what_httpx_offers_still_works() -> None:
     assert not any("lang" in fact.route for fact in world.facts(RequestServed))
 
 
+def test_a_get_that_is_repeated_is_built_as_httpx_builds_it() -> None:
+    """Again and again, and anew once the client's headers, cookies, parameters or base address have changed."""
+    api = Api()
+    seen: list[tuple[str, list[tuple[bytes, bytes]]]] = []
+
+    async def play(_world: World, session: Session) -> None:
+        client = session.client
+
+        async def ask_twice() -> None:
+            for _ in range(2):
+                await client.get("notes")
+                request, plain = api.asked[-1], httpx.AsyncClient.build_request(client, "GET", "notes")
+                del request.headers["authorization"]
+                assert (request.url, request.headers.raw) == (plain.url, plain.headers.raw)
+                assert request.extensions["timeout"] == plain.extensions["timeout"]
+                assert request.content == b""
+            seen.append((str(request.url), request.headers.raw))
+
+        await ask_twice()
+        client.headers["x-tab"] = "2"
+        await ask_twice()
+        client.params = httpx.QueryParams({"page": "2"})
+        await ask_twice()
+        client.params = httpx.QueryParams()
+        client.cookies = {"theme": "dark"}
+        await ask_twice()
+        client.cookies = {}
+        client.base_url = httpx.URL(f"{ISSUER}/api/v2")
+        client.timeout = httpx.Timeout(3.0)
+        await ask_twice()
+
+    run(api, play)
+    assert len({(url, *raw) for url, raw in seen}) == 5
+
+
 def test_closing_one_client_leaves_the_others_pool_open() -> None:
     """The pool is the service's."""
     api = Api()

@@ -111,6 +111,24 @@ def test_a_cut_under_way_is_only_silence(cut_after_s: float, seen: int) -> None:
     assert play(course).seen == seen + 1
 
 
+def test_patience_runs_out_where_the_answer_is_too_slow() -> None:
+    """Wherever it is then: on its way there, with a provider that takes its time or hangs, or on its way back."""
+
+    async def course(world: Wired) -> None:
+        assert await world.ask(timeout_s=0.05) == (TIMED_OUT, 0.05)
+        assert await world.ask(timeout_s=0.15) == (TIMED_OUT, 0.15)
+        world.order(kind="delay", delay_s=3.0, times=1)
+        assert await world.ask(timeout_s=2.0) == (TIMED_OUT, 2.0)
+        running_loop().call_later(0.05, world.network.slow_down, 10.0)
+        assert await world.ask(timeout_s=3.0) == (TIMED_OUT, 3.0)
+        world.network.come_up()
+        world.order(kind="hang", times=1)
+        assert await world.ask(timeout_s=4.0) == (TIMED_OUT, 4.0)
+        assert isinstance((await world.ask(timeout_s=0.25))[0], WireAnswer)
+
+    play(course)
+
+
 def test_a_reset_breaks_what_is_under_way() -> None:
     """At once, and whether the provider had it is not known."""
 

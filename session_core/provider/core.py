@@ -167,15 +167,19 @@ def _fitting(route: Route | None, inbound: Inbound) -> Route:
 
 
 def _dated(answer: ProviderAnswer, now: float) -> ProviderAnswer:
-    return msgspec.structs.replace(answer, headers={**answer.headers, "date": _http_date(now)})
+    return msgspec.structs.replace(answer, headers={**answer.headers, "date": _http_date(int(now // 1))})
 
 
-def _http_date(now: float) -> str:
-    """RFC 9110 §5.6.7; the day is remembered, because every answer needs it."""
-    days, seconds = divmod(int(now // 1), 86_400)
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{_http_day(days)} {hours:02}:{minutes:02}:{seconds:02} GMT"
+def _http_date(second: int) -> str:
+    """RFC 9110 §5.6.7; minute and second are put together anew, because every answer needs them."""
+    minute, second = divmod(second, 60)
+    return f"{_http_minute(minute)}:{second:02} GMT"
+
+
+@lru_cache(maxsize=64)
+def _http_minute(minute: int) -> str:
+    days, minute = divmod(minute, 1_440)
+    return f"{_http_day(days)} {minute // 60:02}:{minute % 60:02}"
 
 
 @lru_cache(maxsize=8)

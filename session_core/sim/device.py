@@ -34,6 +34,8 @@ class Device:
         self.local_time = self.clock.monotonic
         self.world_time = self.clock.boot_when
         self._loop = loop
+        self._base = copy_context()
+        self._base.run(GATE.set, self)
         self._stalled_until = -inf
         self._throttle_s: float | None = None
         self._arrived: list[VirtualHandle] = []
@@ -53,9 +55,8 @@ class Device:
         return self._context().run(function, *args)
 
     def _context(self) -> Context:
-        context = copy_context()
-        context.run(GATE.set, self)
-        return context
+        """A context of its own for each; what else it holds is as when this device was made."""
+        return self._base.copy()
 
     # Hardships
 

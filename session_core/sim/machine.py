@@ -15,7 +15,7 @@ from session_core.sim.device import Device
 from session_core.sim.disk import Disk
 from session_core.sim.network import Network
 from session_core.sim.steps import Step, Verb
-from session_core.sim.user import User
+from session_core.sim.user import Hand, User
 from session_core.vocabulary import DeviceChange, Source
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class Process:
         part = f"{machine.name}/{number}.{life}"
         self.device = Device(world.loop, part, epoch_s=EPOCH_S, wall_skew_s=machine.clock.wall_skew_s)
         self.listeners: list[Hear] = []
+        self.hands: dict[str, Hand] = {}
+        self._tell = world.hear
         self.service = SessionService(
             world.config,
             emit=self._hear,
@@ -82,7 +84,7 @@ class Process:
 
     def _hear(self, event: Event) -> None:
         if self.alive:
-            self.machine.world.hear(event)
+            self._tell(event)
             for listen in self.listeners:
                 listen(event)
 
@@ -118,7 +120,10 @@ class Machine:
     @property
     def foreground(self) -> Process | None:
         """The first process that runs and has started; what its users look at."""
-        return next((process for process in self.processes if process.alive and process.started), None)
+        for process in self.processes:
+            if process.alive and process.started:
+                return process
+        return None
 
     def new_process(self, number: int) -> Process:
         self._lives += 1

@@ -85,7 +85,8 @@ class Network:
             # A device that sleeps grows no less patient: by the world's time it may wait longer, never shorter.
             if leg_s >= request.timeout_s:
                 self._be_patient(landing)
-            self._after(leg_s, self._arrive, request, landing, loop.world_time() + request.timeout_s)
+            arrival = (request, landing, loop.world_time() + request.timeout_s)
+            loop.call_in_world(leg_s, self._arrive, arrival, self._world)
         try:
             return await landing
         finally:
@@ -111,7 +112,7 @@ class Network:
         way_s = self._leg_s + delay_s
         if self._loop.world_time() + way_s >= patient_until_s:
             self._be_patient(landing)
-        self._after(way_s, self._land, landing, result)
+        self._loop.call_in_world(way_s, self._land, (landing, result), self._world)
 
     def _arrive(self, request: WireRequest, landing: Landing, patient_until_s: float) -> None:
         if self._down:
@@ -217,13 +218,13 @@ class NetworkPool(httpx.AsyncBaseTransport):
             WireRequest(
                 method=request.method,
                 url=str(request.url),
-                headers=tuple(request.headers.multi_items()),
+                headers=tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw),
                 body=await request.aread(),
                 timeout_s=timeout.get("read") or 3_600.0,
             )
         )
         if isinstance(result, WireAnswer):
-            return httpx.Response(result.status, headers=result.headers, stream=httpx.ByteStream(result.body))
+            return httpx.Response(result.status, headers=result.headers, content=result.body)
         raise _error(result, request)
 
 

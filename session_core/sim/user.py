@@ -25,6 +25,7 @@ from session_core.provider.user_agent import HeadlessUserAgent
 from session_core.service import SessionService
 from session_core.session import Session
 from session_core.sim.calls import Seen, ask_client, ask_over_wire, login_asked_for, token_left_s, token_of
+from session_core.sim.device import Device
 from session_core.sim.scenario import DATA, Acting, Calls, Users, nearest
 from session_core.vocabulary import Served, Sight
 from session_core.wire import Transport
@@ -290,3 +291,26 @@ class User:
             await self.sign_in()
         finally:
             self._signing_in = False
+
+
+class Hand:
+    """A user's hand at one program: a task that is kept, where most tasks of a long run would serve one act each."""
+
+    def __init__(self, user: User, device: Device) -> None:
+        self._user = user
+        self._wanted: asyncio.Future[str] | None = None
+        device.create_task(self._work())
+
+    def act(self, route: str) -> bool:
+        """Ask for `route` as the device's code; False where the hand is not free."""
+        wanted, self._wanted = self._wanted, None
+        if wanted is None:
+            return False
+        wanted.set_result(route)
+        return True
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wanted = wanted = loop.create_future()
+            await self._user.ask(await wanted)

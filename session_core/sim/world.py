@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
 from typing import Any
 
@@ -33,7 +33,7 @@ from session_core.sim.machine import DEEDS, Hear, Machine, Naming, Process
 from session_core.sim.scenario import Scenario
 from session_core.sim.settings import app_settings, provider_settings
 from session_core.sim.steps import Step, Verb
-from session_core.sim.user import User, action_times
+from session_core.sim.user import Hand, User, action_times
 from session_core.token_answers import TokenGrant, read_token_answer
 from session_core.wire import WireAnswer
 
@@ -80,7 +80,7 @@ class World:
         return EPOCH_S + self.loop.world_time()
 
     def after(self, seconds: float, do: Callable[..., None], *args: Any) -> None:
-        self.loop.call_at(self.loop.world_time() + seconds, do, *args, context=self._context)
+        self.loop.call_in_world(seconds, do, args, self._context)
 
     # The provider's listener
 
@@ -117,12 +117,28 @@ class World:
         await asyncio.sleep(rng.uniform(0, self.scenario.sign_in_over_s))
         process = machine.processes[0]
         await process.device.create_task(self._sign_in(process, user))
-        acting = self.scenario.users
-        for at_s in action_times(acting, number=int(user.name[1:]), duration_s=self.scenario.duration_s, rng=rng):
-            await self._sleep_until(at_s)
-            # Nobody uses a device that sleeps.
-            if not machine.asleep and (foreground := machine.foreground) is not None:
-                foreground.device.create_task(user.ask(acting.route))
+        times = action_times(
+            self.scenario.users, number=int(user.name[1:]), duration_s=self.scenario.duration_s, rng=rng
+        )
+        self._plan_next(machine, user, times)
+
+    def _plan_next(self, machine: Machine, user: User, times: Iterator[float]) -> None:
+        """Have `user` act at the next of `times`. No task waits for it: these are most of a long run's timers."""
+        at_s = next(times, None)
+        if at_s is not None:
+            left_s = max(0.0, self.began_at + at_s - self.loop.world_time())
+            self.loop.call_in_world(left_s, self._have_act, (machine, user, times), self._context)
+
+    def _have_act(self, machine: Machine, user: User, times: Iterator[float]) -> None:
+        # Nobody uses a device that sleeps.
+        if not machine.asleep and (foreground := machine.foreground) is not None:
+            route = self.scenario.users.route
+            hand = foreground.hands.get(user.name)
+            if hand is None:
+                hand = foreground.hands[user.name] = Hand(user, foreground.device)
+            if not hand.act(route):
+                foreground.device.create_task(user.ask(route))
+        self._plan_next(machine, user, times)
 
     async def _sign_in(self, process: Process, user: User) -> None:
         if self.scenario.provider_session:
