@@ -105,6 +105,7 @@ class Session:
         "_limits",
         "_looked_at",
         "_machine",
+        "_maintaining",
         "_managed",
         "_persist_at",
         "_retry",
@@ -179,7 +180,7 @@ class Session:
         self._client: ApiClient | None = None
         self._auth: SessionAuth | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._managed = self._closed = False
+        self._managed = self._closed = self._maintaining = False
         self._subject = subject
         self._swept_at = self._looked_at = clock.boot()
         self._beat_at: float | None = None
@@ -372,7 +373,12 @@ class Session:
         self._enforce(verdict)
         if self._machine.state in (State.LOCKED, State.EXPIRED):
             return self._limits.next_due(now)
-        self._tokens.refresh_soon(now)
+        # What it starts is counted below, and need not have the session looked at again.
+        self._maintaining = True
+        try:
+            self._tokens.refresh_soon(now)
+        finally:
+            self._maintaining = False
         self._retry_persist(now)
         self._look_elsewhere(now)
         return min(
@@ -526,7 +532,7 @@ class Session:
         self._journal.record(SessionEnded(reason=reason))
 
     def _look_again(self) -> None:
-        if self._managed:
+        if self._managed and not self._maintaining:
             self._around.worker.touch(self)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
