@@ -30,6 +30,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
     policy: SessionPolicy
     refresh_ttl_s: float
+    latency_s: float
     ended_at: float
     secrets: frozenset[str] = frozenset()
 

@@ -86,6 +86,7 @@ def play(scenario: Scenario, policy: SessionPolicy, seed: int) -> Course:
         setting = Setting(
             policy=world.config.policy,
             refresh_ttl_s=scenario.refresh_ttl_s,
+            latency_s=scenario.latency_s,
             ended_at=running_loop().world_time(),
             secrets=frozenset(world.provider.issued_secrets()),
         )

@@ -84,6 +84,10 @@ class Lives:
         held = self._held.get(event.origin.stream_id, [])
         return next((expires_at for since, expires_at, _ in reversed(held) if since <= at + EDGE_S), math.inf)
 
+    def one_expired(self, since: float, until: float) -> bool:
+        """Whether any process's token reached its end between these boot seconds."""
+        return any(since <= expires_at <= until for held in self._held.values() for _, expires_at, _ in held)
+
     def life_s(self, event: e.Event, otherwise: float) -> float:
         """How long the token lives, altogether, that the event's process holds."""
         held = self._held.get(event.origin.stream_id)
