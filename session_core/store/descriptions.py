@@ -99,10 +99,26 @@ _SIGHTS: Mapping[Sight, str] = {
 _Session = (
     e.SessionStarted | e.SessionEnded | e.StateChanged | e.StuckFound | e.LoginRequested | e.UserActed | e.LimitWarned
 )
-_Refresh = e.TokenRefreshed | e.TokenFollowed | e.RefreshFailed | e.RefreshDiscarded | e.FallbackTried | e.TokenRevoked | e.KeysFetched
+_Refresh = (
+    e.TokenRefreshed
+    | e.TokenFollowed
+    | e.RefreshFailed
+    | e.RefreshDiscarded
+    | e.FallbackTried
+    | e.TokenRevoked
+    | e.KeysFetched
+)
 _Traffic = e.RequestServed | e.CacheServed | e.CacheSwept | e.RetryScheduled | e.BreakerChanged
 _World = e.FaultEnded | e.DeviceChanged | e.NetworkChanged | e.ProviderSaw | e.ProviderNoted | e.UserSaw
-_Upkeep = e.HeartbeatBeat | e.GapObserved | e.ClockSkewEstimated | e.PersistFailed | e.FaultOrdered | e.PartCrashed | e.AlertRaised
+_Upkeep = (
+    e.HeartbeatBeat
+    | e.GapObserved
+    | e.ClockSkewEstimated
+    | e.PersistFailed
+    | e.FaultOrdered
+    | e.PartCrashed
+    | e.AlertRaised
+)
 
 
 def fact_of(stored: Mapping[str, object]) -> e.AnyFact:
