@@ -270,7 +270,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "idle_clock": Mutation(idle_clock, ("idle-limit",)),
     "limits_gate": Mutation(limits_gate, ("lid-close-overnight",)),
     "limits_at_wake": Mutation(limits_at_wake, ("limit-reached-in-sleep",)),
-    "jitter": Mutation(jitter, ("retry-storm", "absolute-limit")),
+    "jitter": Mutation(jitter, ("signed-in-together",)),
     "resume_spread": Mutation(resume_spread, ("fleet-wakes-at-nine",)),
     "margin": Mutation(margin, ("nap-inside-margin",)),
     "expiry_edge": Mutation(expiry_edge, ("stampede",)),
