@@ -1,13 +1,11 @@
 """One chart with its title, its words for those who cannot see it, and its table."""
 
-import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from session_core.dashboard import charts
 
 
-def show(title: str, figure: go.Figure, table: pd.DataFrame, *, alt: str, key: str) -> None:
+def show(title: str, figure: charts.Figure, table: charts.Table, *, alt: str, key: str) -> None:
     with st.container(border=True, key=f"card_{key}"):
         st.subheader(title, anchor=False)
         if table.empty:

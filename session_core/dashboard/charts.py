@@ -20,6 +20,9 @@ from session_core.session_health import HealthScore, band
 from session_core.store import TimeRange
 from session_core.vocabulary import Band, State
 
+Figure = go.Figure
+Table = pd.DataFrame
+
 TALL_PX, LOW_PX = 230, 170
 FEW = 5
 GRID = "rgba(125,135,148,0.25)"
