@@ -148,11 +148,13 @@ class SessionKeeper:
     async def _lease(self, tokens: TokenSet, refresh_sent_at: float) -> Kept:
         now = self._clock.boot()
         if self.shared:
-            held = await self._compare()
-            if not held.durable:
-                return held
             latest = await self._store.load(self._session_id)
-            if latest is not None and (lease_holds(latest, now=now) or marked_before(latest, refresh_sent_at)):
+            if latest is None:
+                return self._moved(None)
+            # Judged by what it holds and not by its version, which may have been read and not been heeded.
+            self.resume(latest)
+            is_news = latest.tokens.access_token != tokens.access_token
+            if is_news or lease_holds(latest, now=now) or marked_before(latest, refresh_sent_at):
                 return Kept(Keeping.MOVED, latest)
         return await self._swap(
             msgspec.structs.replace(self._facts(tokens, refresh_sent_at), lease_until=now + LEASE_S)
@@ -167,9 +169,10 @@ class SessionKeeper:
                 return
 
     async def _compare(self) -> Kept:
-        version = await self._known_version()
         latest = await self._store.load(self._session_id)
-        return Kept(Keeping.DONE) if latest is not None and latest.version == version else self._moved(latest)
+        if latest is None:
+            return Kept(Keeping.GONE if self._known else Keeping.FAILED)
+        return Kept(Keeping.DONE) if latest.version == self._version else Kept(Keeping.MOVED, latest)
 
     async def _delete(self) -> Kept:
         self._version = None

@@ -213,6 +213,7 @@ class TokenRefresher:
             self._on_end(EndReason.SIGNED_OUT_ELSEWHERE)
             return RefreshResult(outcome=Outcome.REJECTED)
         if kept.latest is not None:
+            self._keeper.resume(kept.latest)
             self._follow(kept.latest)
         return RefreshResult(outcome=Outcome.OK if kept.durable or kept.latest is not None else Outcome.TRANSIENT)
 

@@ -203,3 +203,20 @@ def test_a_process_that_starts_later_takes_the_session_up() -> None:
             assert await service.resume("never-stored") is None
 
     assert live(play, store=SharedStore()).facts(SessionEnded) == []
+
+
+def test_news_that_was_read_and_not_heeded_is_still_news() -> None:
+    """A look at the store that came to nothing must not make old tokens pass for the stored ones."""
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        async with another_process(world) as service:
+            other = await beside(service, session)
+            await session.force_refresh_session()
+            await other._keeper.look()
+            await other.force_refresh_session()
+            assert session._tokens.tokens == other._tokens.tokens
+
+    world = live(play, store=SharedStore())
+    assert world.posts == 1
+    assert world.reuse_events == 0
