@@ -46,6 +46,11 @@ def lease_holds(record: SessionRecord, *, now: float) -> bool:
     return record.lease_until is not None and now < record.lease_until
 
 
+def is_news(record: SessionRecord, tokens: TokenSet) -> bool:
+    """Whether the store holds later tokens than `tokens`; it holds earlier ones where a write of ours failed."""
+    return record.tokens.access_token != tokens.access_token and record.tokens.issued_at > tokens.issued_at
+
+
 def marked_before(record: SessionRecord, refresh_sent_at: float) -> bool:
     """Whether somebody sent the refresh token earlier and no answer is known: that time is the one that counts."""
     return record.refresh_sent_at is not None and record.refresh_sent_at < refresh_sent_at
@@ -153,8 +158,7 @@ class SessionKeeper:
                 return self._moved(None)
             # Judged by what it holds and not by its version, which may have been read and not been heeded.
             self.resume(latest)
-            is_news = latest.tokens.access_token != tokens.access_token
-            if is_news or lease_holds(latest, now=now) or marked_before(latest, refresh_sent_at):
+            if is_news(latest, tokens) or lease_holds(latest, now=now) or marked_before(latest, refresh_sent_at):
                 return Kept(Keeping.MOVED, latest)
         return await self._swap(
             msgspec.structs.replace(self._facts(tokens, refresh_sent_at), lease_until=now + LEASE_S)

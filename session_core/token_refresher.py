@@ -14,7 +14,7 @@ from session_core.fallback_auth_manager import FallbackAuthManager, LoginNeeded,
 from session_core.oauth_client import OAuthClient
 from session_core.refresh_plan import ProviderProfile, tokens_from
 from session_core.refresh_troubles import RefreshTroubles
-from session_core.session_keeper import Keeping, Kept, SessionKeeper, lease_holds
+from session_core.session_keeper import Keeping, Kept, SessionKeeper, is_news, lease_holds
 from session_core.session_store import SessionRecord
 from session_core.token_answers import TokenGrant, TokenRefusal
 from session_core.token_holder import TokenHolder
@@ -188,7 +188,7 @@ class TokenRefresher:
                 self._held.persisted = False
                 refusal = TokenRefusal(outcome=Outcome.TRANSIENT, error="session_store")
                 return await self._refused(tokens, refusal, reason, now)
-            if latest is None or latest.tokens.access_token != tokens.access_token:
+            if latest is None or is_news(latest, tokens):
                 return self.heed(kept)
             if lease_holds(latest, now=now):
                 await asyncio.sleep(FOLLOW_S)
@@ -215,10 +215,13 @@ class TokenRefresher:
         if kept.latest is not None:
             self._keeper.resume(kept.latest)
             self._follow(kept.latest)
+            # What a failed write of ours has left there is not what we hold.
+            held = self._held.tokens
+            self._held.persisted = held is not None and kept.latest.tokens.access_token == held.access_token
         return RefreshResult(outcome=Outcome.OK if kept.durable or kept.latest is not None else Outcome.TRANSIENT)
 
     def _follow(self, latest: SessionRecord) -> None:
-        if self._held.tokens is None or latest.tokens.access_token == self._held.tokens.access_token:
+        if self._held.tokens is None or not is_news(latest, self._held.tokens):
             return
         self._held.tokens = latest.tokens
         self._troubles.forget()
@@ -345,5 +348,5 @@ class TokenRefresher:
 
 
 def _is_news(kept: Kept, tokens: TokenSet) -> bool:
-    """Whether the store holds other tokens than these: another process has refreshed."""
-    return kept.latest is not None and kept.latest.tokens.access_token != tokens.access_token
+    """Whether the store holds later tokens than these: another process has refreshed."""
+    return kept.latest is not None and is_news(kept.latest, tokens)

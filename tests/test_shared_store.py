@@ -220,3 +220,24 @@ def test_news_that_was_read_and_not_heeded_is_still_news() -> None:
     world = live(play, store=SharedStore())
     assert world.posts == 1
     assert world.reuse_events == 0
+
+
+def test_what_a_failed_write_left_in_the_store_is_no_news() -> None:
+    """A process that refreshed without its store does not go back to the spent tokens it finds there afterwards."""
+    store = SharedStore()
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        await asyncio.sleep(3000)
+        store.broken = True
+        await asyncio.sleep(700)
+        assert (await session.client.get("echo")).status_code == 200
+        fresh = session._tokens.tokens
+        store.broken = False
+        await session.force_refresh_session()
+        assert session._tokens.tokens != fresh
+        assert session.state is State.ACTIVE
+
+    world = live(play, store=store)
+    assert world.posts == 2
+    assert world.reuse_events == 0

@@ -351,7 +351,8 @@ def test_a_record_that_another_process_refreshed_is_followed() -> None:
         session = await world.session()
         record = await store.load(session.session_id)
         assert record is not None
-        newer = msgspec.structs.replace(record.tokens, access_token="newer", refresh_token="newer")
+        later_s = record.tokens.issued_at + 1
+        newer = msgspec.structs.replace(record.tokens, access_token="newer", refresh_token="newer", issued_at=later_s)
         await store.save(msgspec.structs.replace(record, tokens=newer))
         await session.force_refresh_session()
         assert session.state is State.ACTIVE
