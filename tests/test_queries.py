@@ -27,7 +27,7 @@ from session_core.events import (
     UserActed,
 )
 from session_core.store import EventStore, Filters, TimeRange, bucket_width_s, queries
-from session_core.store.selection import BUCKETS_MAX, WIDTHS_S
+from session_core.store.selection import BUCKETS_MAX, SPAN_S_MAX, WIDTHS_S
 from session_core.vocabulary import (
     Band,
     EndReason,
@@ -44,7 +44,7 @@ from session_core.vocabulary import (
 
 START = 1_700_006_400.0  # A full hour.
 SPAN = TimeRange(START, START + 600.0)
-WIDTH_S = 5
+WIDTH_S = 60
 DAY_S = 86_400.0
 
 Question = Callable[[EventStore, TimeRange], pd.DataFrame]
@@ -186,17 +186,21 @@ def test_the_headline_of_an_empty_store_is_zero_and_its_share_unknown(store: Eve
 
 @given(st.floats(min_value=0.001, max_value=5e9))
 def test_buckets_are_as_narrow_as_their_number_allows(span_s: float) -> None:
-    """At most 120 of them up to 120 days, and one width less would be too many."""
+    """At most 120 of them up to 840 days, none under a minute, and one width less would be too many."""
     width_s = bucket_width_s(span_s)
     assert width_s in WIDTHS_S
-    assert span_s <= width_s * BUCKETS_MAX or width_s == DAY_S
+    assert width_s >= 60
+    assert span_s <= width_s * BUCKETS_MAX or (span_s > SPAN_S_MAX and width_s == 7 * DAY_S)
     narrower = [other for other in WIDTHS_S if other < width_s]
     assert not narrower or span_s > narrower[-1] * BUCKETS_MAX
 
 
 @pytest.mark.parametrize(
     ("span_s", "width_s"),
-    [(1, 1), (119, 1), (120, 1), (121, 2), (600, 5), (3_600, 30), (86_400, 900), (30 * 86_400, 21_600), (1e9, 86_400)],
+    [
+        *((1, 60), (900, 60), (3_600, 60), (7_200, 60), (7_201, 120)),
+        *((DAY_S, 900), (7 * DAY_S, 7_200), (30 * DAY_S, 21_600), (120 * DAY_S, DAY_S), (1e9, 7 * DAY_S)),
+    ],
 )
 def test_the_width_follows_from_the_span(span_s: float, width_s: int) -> None:
     """At the boundary itself the narrower width still serves."""
@@ -210,6 +214,31 @@ def test_a_range_and_the_one_before_it_touch_without_overlap() -> None:
         TimeRange(START, START)
 
 
+@given(st.floats(min_value=0, max_value=4e9), st.floats(min_value=0.001, max_value=SPAN_S_MAX))
+def test_an_aligned_range_holds_the_range_in_whole_buckets(start_s: float, length_s: float) -> None:
+    """Aligning once is enough, and what stands before it is aligned as well."""
+    span = TimeRange(start_s, start_s + max(length_s, 0.001))
+    aligned = span.aligned
+    width_s = aligned.bucket_width_s
+    assert aligned.start_s <= span.start_s < span.end_s <= aligned.end_s
+    assert aligned.aligned == aligned
+    assert all(at_s % width_s == 0 for at_s in (aligned.start_s, aligned.end_s, aligned.previous.start_s))
+    assert aligned.end_s - aligned.start_s < length_s + 2 * width_s
+
+
+@pytest.mark.parametrize(
+    ("length_s", "buckets"), [(900, 15), (3_600, 60), (DAY_S, 96), (7 * DAY_S, 84), (30 * DAY_S, 120)]
+)
+def test_a_last_range_ends_with_the_bucket_that_holds_now(length_s: float, buckets: int) -> None:
+    """It keeps its length, so that what stands before it is as long; a moment on a boundary begins a bucket."""
+    width_s = bucket_width_s(length_s)
+    for now_s in (START, START + 0.1, START + 7_199.9):
+        span = TimeRange.last(length_s, now_s)
+        assert span.aligned == span
+        assert span.end_s - width_s <= now_s < span.end_s
+        assert (span.end_s - span.start_s) / width_s == buckets
+
+
 def test_a_range_is_half_open_to_the_microsecond(store: EventStore, history: History) -> None:
     """The event at the start counts, the one at the end belongs to the next range."""
     for at_s in (-0.000_001, 0.0, 599.999_999, 600.0):
@@ -220,14 +249,14 @@ def test_a_range_is_half_open_to_the_microsecond(store: EventStore, history: His
 def test_states_are_carried_forward_until_they_change(store: EventStore, history: History) -> None:
     """A session is counted in every bucket, in the last state it had by the bucket's end."""
     history.add(-50.0, moved(State.ACTIVE, State.AUTHENTICATING))
-    history.add(11.0, moved(State.REFRESHING))
-    history.add(12.0, moved(State.DEGRADED, State.REFRESHING))
-    history.add(20.0, moved(State.ACTIVE, State.DEGRADED))
-    history.add(12.0, moved(State.ACTIVE, State.AUTHENTICATING), "bob")
+    history.add(121.0, moved(State.REFRESHING))
+    history.add(122.0, moved(State.DEGRADED, State.REFRESHING))
+    history.add(240.0, moved(State.ACTIVE, State.DEGRADED))
+    history.add(122.0, moved(State.ACTIVE, State.AUTHENTICATING), "bob")
     frame = queries.sessions_by_state(store, SPAN)
-    assert states_at(frame, 0.0) == states_at(frame, 5.0) == {"ACTIVE": 1}
-    assert states_at(frame, 10.0) == states_at(frame, 15.0) == {"ACTIVE": 1, "DEGRADED": 1}
-    assert states_at(frame, 20.0) == states_at(frame, 595.0) == {"ACTIVE": 2}
+    assert states_at(frame, 0.0) == states_at(frame, 60.0) == {"ACTIVE": 1}
+    assert states_at(frame, 120.0) == states_at(frame, 180.0) == {"ACTIVE": 1, "DEGRADED": 1}
+    assert states_at(frame, 240.0) == states_at(frame, 540.0) == {"ACTIVE": 2}
     assert seconds(frame["bucket"])[-1] == 600.0 - WIDTH_S
 
 
@@ -236,27 +265,27 @@ def test_an_ended_session_is_no_longer_counted_whatever_order_its_end_was_told_i
 ) -> None:
     """The end, a sign-out and a state told after the end all take a session out; a new start brings it back."""
     history.add(1.0, moved(State.ACTIVE), "ann")
-    history.add(21.0, SessionEnded(reason=EndReason.IDLE_LIMIT), "ann")
-    history.add(22.0, moved(State.LOCKED), "ann")
-    history.add(41.0, moved(State.ACTIVE, State.LOCKED), "ann")
-    history.add(42.0, started(), "ann")
+    history.add(241.0, SessionEnded(reason=EndReason.IDLE_LIMIT), "ann")
+    history.add(242.0, moved(State.LOCKED), "ann")
+    history.add(481.0, moved(State.ACTIVE, State.LOCKED), "ann")
+    history.add(482.0, started(), "ann")
     history.add(1.0, moved(State.SIGNED_OUT), "bob")
     frame = queries.sessions_by_state(store, SPAN)
-    assert states_at(frame, 15.0) == {"ACTIVE": 1}
-    assert states_at(frame, 20.0) == states_at(frame, 35.0) == {}
-    assert states_at(frame, 40.0) == {"ACTIVE": 1}
+    assert states_at(frame, 180.0) == {"ACTIVE": 1}
+    assert states_at(frame, 240.0) == states_at(frame, 420.0) == {}
+    assert states_at(frame, 480.0) == {"ACTIVE": 1}
 
 
 def test_a_session_that_fell_silent_is_given_up_after_a_day(store: EventStore, history: History) -> None:
     """A process that died did not end its sessions; a heartbeat counts as a sign of life."""
-    history.add(-DAY_S + 30.0, moved(State.ACTIVE), "ann")
-    history.add(-DAY_S - 30.0, moved(State.ACTIVE), "bob")
-    history.add(-DAY_S - 30.0, moved(State.ACTIVE), "cid")
-    history.add(-DAY_S + 60.0, beat(90.0, Band.EXCELLENT, State.DEGRADED), "cid")
+    history.add(-DAY_S + 120.0, moved(State.ACTIVE), "ann")
+    history.add(-DAY_S - 120.0, moved(State.ACTIVE), "bob")
+    history.add(-DAY_S - 120.0, moved(State.ACTIVE), "cid")
+    history.add(-DAY_S + 300.0, beat(90.0, Band.EXCELLENT, State.DEGRADED), "cid")
     frame = queries.sessions_by_state(store, SPAN)
     assert states_at(frame, 0.0) == {"ACTIVE": 1, "DEGRADED": 1}
-    assert states_at(frame, 35.0) == {"DEGRADED": 1}
-    assert states_at(frame, 65.0) == {}
+    assert states_at(frame, 180.0) == {"DEGRADED": 1}
+    assert states_at(frame, 360.0) == {}
 
 
 def test_bands_are_those_of_the_last_heartbeat_of_running_sessions(store: EventStore, history: History) -> None:
@@ -273,17 +302,17 @@ def test_bands_are_those_of_the_last_heartbeat_of_running_sessions(store: EventS
 
 def test_refreshes_are_counted_by_bucket_and_outcome(store: EventStore, history: History) -> None:
     """Good ones are "ok", the others say how they failed."""
-    for at_s, fact in ((0.0, refreshed()), (4.9, refreshed()), (5.0, refreshed()), (6.0, failed(Outcome.THROTTLED))):
+    for at_s, fact in ((0.0, refreshed()), (59.9, refreshed()), (60.0, refreshed()), (61.0, failed(Outcome.THROTTLED))):
         history.add(at_s, fact)
     frame = queries.refreshes_over_time(store, SPAN)
-    assert counts(frame, "outcome") == {(0.0, "ok"): 2, (5.0, "ok"): 1, (5.0, "throttled"): 1}
+    assert counts(frame, "outcome") == {(0.0, "ok"): 2, (60.0, "ok"): 1, (60.0, "throttled"): 1}
 
 
 def test_retries_fallbacks_and_errors_are_counted_by_what_they_were(store: EventStore, history: History) -> None:
     """Each by its own words; an error that the cache covered is marked as not visible."""
     history.add(1.0, retried("network"))
     history.add(2.0, retried("network"))
-    history.add(7.0, retried("throttled"))
+    history.add(67.0, retried("throttled"))
     history.add(1.0, tried(StepOutcome.SKIPPED))
     history.add(2.0, tried(StepOutcome.OK))
     history.add(1.0, served())
@@ -291,7 +320,7 @@ def test_retries_fallbacks_and_errors_are_counted_by_what_they_were(store: Event
     history.add(3.0, served(ErrorClass.SERVER, Served.STALE_IF_ERROR))
     assert counts(queries.retries_over_time(store, SPAN), "call", "cause") == {
         (0.0, "token", "network"): 2,
-        (5.0, "token", "throttled"): 1,
+        (60.0, "token", "throttled"): 1,
     }
     assert counts(queries.fallbacks_over_time(store, SPAN), "step", "outcome") == {
         (0.0, "stored_credential", "ok"): 1,
