@@ -32,12 +32,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
 
+from session_core import histograms
 from session_core.events import (
     CacheServed,
     Event,
@@ -51,9 +51,11 @@ from session_core.events import (
     TokenRefreshed,
     UserActed,
 )
+from session_core.histograms import SMALLEST, Histogram, bin_of
 from session_core.vocabulary import EndReason, ErrorClass, Outcome, Served, Signal, State, StepOutcome
 
 ACTIVE_PAUSE_S = 300.0
+_PAUSE_US = 300_000_000
 SAME_INTERRUPTION_S = 60.0
 FOCUS = "focus"
 NOT_PENALISED = frozenset(
@@ -78,26 +80,26 @@ class Window(NamedTuple):
 ALWAYS = Window()
 
 
-class UxInputs(msgspec.Struct, frozen=True, kw_only=True):
-    """All the score is made of. Values of 0 are left out of `waited_ms` and `stale_ttls`; the rest are sorted."""
+class _Felt(msgspec.Struct, frozen=True, kw_only=True):
+    """What adds up. Values of 0 are left out of `waited_ms` and `stale_ttls`."""
 
-    sessions: frozenset[str] = frozenset()
-    interrupted_sessions: frozenset[str] = frozenset()
-    users: frozenset[str] = frozenset()
-    interrupted_users: frozenset[str] = frozenset()
-    active_s: float = 0.0
+    active_us: int = 0
     forced_sign_ins: int = 0
     surfaced_401s: int = 0
     lost_inputs: int = 0
     excused_ends: int = 0
-    resume_ms: tuple[float, ...] = ()
+    resume_ms: Histogram = Histogram()
     requests: int = 0
     auth_errors: int = 0
-    waited_ms: tuple[float, ...] = ()
+    waited_ms: Histogram = Histogram()
     answers: int = 0
-    stale_ttls: tuple[float, ...] = ()
+    stale_ttls: Histogram = Histogram()
     reuse_revocations: int = 0
     uses_after_revocation: int = 0
+
+    @property
+    def active_s(self) -> float:
+        return self.active_us / 1e6
 
     @property
     def interruptions(self) -> int:
@@ -106,6 +108,32 @@ class UxInputs(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def capped(self) -> bool:
         return bool(self.reuse_revocations or self.uses_after_revocation or self.lost_inputs)
+
+
+class UxFigures(_Felt, frozen=True, kw_only=True):
+    """All the score is made of."""
+
+    sessions: int = 0
+    interrupted_sessions: int = 0
+    users: int = 0
+    interrupted_users: int = 0
+
+
+class UxInputs(_Felt, frozen=True, kw_only=True):
+    """The same with the names of those who were there, so that those of several windows can be merged."""
+
+    sessions: frozenset[str] = frozenset()
+    interrupted_sessions: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
+    interrupted_users: frozenset[str] = frozenset()
+
+    @property
+    def figures(self) -> UxFigures:
+        figures: dict[str, Any] = {
+            name: len(value) if isinstance(value, frozenset) else value
+            for name, value in msgspec.structs.asdict(self).items()
+        }
+        return UxFigures(**figures)
 
 
 def observe(events: Iterable[Event], *, window: Window = ALWAYS) -> UxInputs:
@@ -126,10 +154,8 @@ def _together(values: list[Any]) -> Any:
     match values[0]:
         case frozenset():
             return frozenset().union(*values)
-        case tuple():
-            return tuple(sorted(chain.from_iterable(values)))
-        case float():
-            return math.fsum(values)
+        case Histogram():
+            return histograms.merge(values)
         case _:
             return sum(values)
 
@@ -166,6 +192,40 @@ def told(
     )
 
 
+class Tally:
+    """What one session adds to one stretch of time; where it had added too much, the difference is negative."""
+
+    __slots__ = (
+        "active_us",
+        "answers",
+        "auth_errors",
+        "excused_ends",
+        "forced_sign_ins",
+        "requests",
+        "resume_ms",
+        "reuse_revocations",
+        "stale_ttls",
+        "surfaced_401s",
+        "used",
+        "uses_after_revocation",
+        "waited_ms",
+    )
+
+    def __init__(self) -> None:
+        self.used = False
+        self.active_us = 0
+        self.forced_sign_ins = self.surfaced_401s = self.excused_ends = 0
+        self.requests = self.auth_errors = self.answers = 0
+        self.reuse_revocations = self.uses_after_revocation = 0
+        self.resume_ms: dict[int, int] = {}
+        self.waited_ms: dict[int, int] = {}
+        self.stale_ttls: dict[int, int] = {}
+
+
+TallyAt = Callable[[float], Tally]
+"""Where what happens at a wall second is added up."""
+
+
 class UxObserver:
     """Takes events one at a time, so that a simulation can be scored without keeping its log."""
 
@@ -173,82 +233,138 @@ class UxObserver:
 
     def __init__(self, window: Window = ALWAYS) -> None:
         self._window = window
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, tuple[UxSession, Tally]] = {}
 
     def add(self, event: Event) -> None:
-        see = _SEEN.get(type(event.fact))
-        if see is None:
+        if not matters(event):
             return
-        origin = event.origin
-        session = self._sessions.get(origin.session_id)
-        if session is None:
-            session = self._sessions[origin.session_id] = _Session(self._window, origin.session_id, origin.user_id)
-        session.place(event)
-        see(session, event.fact)
+        known = self._sessions.get(event.origin.session_id)
+        if known is None:
+            known = self._sessions[event.origin.session_id] = self._begin(event.origin.user_id)
+        known[0].add(event)
 
     def inputs(self) -> UxInputs:
-        return merge(session.inputs() for session in self._sessions.values())
+        return merge(_inputs(name, *known) for name, known in self._sessions.items())
+
+    def _begin(self, user_id: str) -> tuple[UxSession, Tally]:
+        (start_s, end_s), inside, outside = self._window, Tally(), Tally()
+        return UxSession(user_id, lambda wall: inside if start_s <= wall < end_s else outside), inside
 
 
-class _Session:
-    """What has been seen of one session. Time is boot seconds, joined by wall time where a new journal begins."""
+def _inputs(session_id: str, session: UxSession, tally: Tally) -> UxInputs:
+    session.project()
+    sessions, users = frozenset({session_id}), frozenset({session.user_id})
+    interrupted = tally.forced_sign_ins + tally.surfaced_401s > 0
+    return UxInputs(
+        sessions=sessions if tally.used else frozenset(),
+        interrupted_sessions=sessions if interrupted else frozenset(),
+        users=users if tally.used else frozenset(),
+        interrupted_users=users if interrupted else frozenset(),
+        active_us=tally.active_us,
+        forced_sign_ins=tally.forced_sign_ins,
+        surfaced_401s=tally.surfaced_401s,
+        excused_ends=tally.excused_ends,
+        resume_ms=Histogram.from_counts(tally.resume_ms),
+        requests=tally.requests,
+        auth_errors=tally.auth_errors,
+        waited_ms=Histogram.from_counts(tally.waited_ms),
+        answers=tally.answers,
+        stale_ttls=Histogram.from_counts(tally.stale_ttls),
+        reuse_revocations=tally.reuse_revocations,
+        uses_after_revocation=tally.uses_after_revocation,
+    )
 
-    def __init__(self, window: Window, session_id: str, user_id: str) -> None:
-        self.window = window
-        self.session_id, self.user_id = session_id, user_id
+
+def matters(event: Event) -> bool:
+    """Whether the score heeds this kind of event at all."""
+    return type(event.fact) in _SEEN
+
+
+class UxSession:
+    """What has been seen of one session, whose events are added in the order in which they happened.
+
+    Time is boot seconds, joined by wall time where a new journal begins. What may yet turn out otherwise (the use after
+    the last sign, a resume that still waits) is put down by `project` and taken back by the next event.
+    """
+
+    __slots__ = (
+        "_at",
+        "_projected",
+        "asked_at",
+        "barred",
+        "ended_at",
+        "interrupted_at",
+        "limit_passed",
+        "maybe_spent",
+        "now",
+        "offset_s",
+        "rotates",
+        "sign_at",
+        "sign_wall",
+        "stream_id",
+        "triggered_at",
+        "user_id",
+        "waited_until",
+        "wall",
+    )
+
+    def __init__(self, user_id: str, tally_at: TallyAt) -> None:
+        self.user_id = user_id
+        self._at = tally_at
+        self._projected: tuple[tuple[float, int] | None, tuple[float, int] | None] | None = None
         self.stream_id = ""
         self.offset_s = self.wall = self.now = 0.0
-        self.counts = self.used = False
         self.sign_at = self.interrupted_at = self.waited_until = -math.inf
-        self.sign_counts = False
+        self.sign_wall: float | None = None
         self.barred = self.limit_passed = self.rotates = self.maybe_spent = False
         self.ended_at: float | None = None
         self.triggered_at: float | None = None
         self.asked_at: float | None = None
-        self.active_s = 0.0
-        self.forced_sign_ins = self.surfaced_401s = self.excused_ends = 0
-        self.requests = self.auth_errors = self.answers = 0
-        self.reuse_revocations = self.uses_after_revocation = 0
-        self.resume_ms: list[float] = []
-        self.waited_ms: list[float] = []
-        self.stale_ttls: list[float] = []
 
-    def place(self, event: Event) -> None:
-        wall = event.happened_at
-        if event.origin.stream_id != self.stream_id:
+    def add(self, event: Event) -> None:
+        """Heed an event that matters."""
+        self._retract()
+        wall, stream_id = event.happened_at, event.origin.stream_id
+        if stream_id != self.stream_id:
             if self.stream_id:
                 self.offset_s = self.now + max(0.0, wall - self.wall) - event.boot
-            self.stream_id = event.origin.stream_id
+            self.stream_id = stream_id
         self.now, self.wall = event.boot + self.offset_s, wall
-        self.counts = self.window.start_s <= wall < self.window.end_s
+        _SEEN[type(event.fact)](self, event.fact)
 
-    def inputs(self) -> UxInputs:
-        interrupted = self.forced_sign_ins + self.surfaced_401s > 0
-        return UxInputs(
-            sessions=frozenset({self.session_id} if self.used else ()),
-            interrupted_sessions=frozenset({self.session_id} if interrupted else ()),
-            users=frozenset({self.user_id} if self.used else ()),
-            interrupted_users=frozenset({self.user_id} if interrupted else ()),
-            active_s=self.active_s + (ACTIVE_PAUSE_S if self.sign_counts else 0.0),
-            forced_sign_ins=self.forced_sign_ins,
-            surfaced_401s=self.surfaced_401s,
-            excused_ends=self.excused_ends,
-            resume_ms=tuple(sorted((*self.resume_ms, *self.resuming_ms()))),
-            requests=self.requests,
-            auth_errors=self.auth_errors,
-            waited_ms=tuple(sorted(self.waited_ms)),
-            answers=self.answers,
-            stale_ttls=tuple(sorted(self.stale_ttls)),
-            reuse_revocations=self.reuse_revocations,
-            uses_after_revocation=self.uses_after_revocation,
-        )
+    @property
+    def tally(self) -> Tally:
+        return self._at(self.wall)
+
+    def project(self) -> None:
+        """Count what would be so if nothing more came."""
+        if self._projected is not None:
+            return
+        use = None if self.sign_wall is None else (self.sign_wall, _PAUSE_US)
+        waits = self.resuming_bin()
+        resume = None if waits is None else (self.wall, waits)
+        self._count(use, resume, 1)
+        self._projected = use, resume
+
+    def _retract(self) -> None:
+        if self._projected is not None:
+            use, resume = self._projected
+            self._count(use, resume, -1)
+            self._projected = None
+
+    def _count(self, use: tuple[float, int] | None, resume: tuple[float, int] | None, sign: int) -> None:
+        if use is not None:
+            self._at(use[0]).active_us += sign * use[1]
+        if resume is not None:
+            _put(self._at(resume[0]).resume_ms, resume[1], sign)
 
     def sign(self) -> None:
         """Somebody uses the session now; the time since the last sign goes to the window of that one."""
-        if self.sign_counts:
-            self.active_s += min(max(self.now - self.sign_at, 0.0), ACTIVE_PAUSE_S)
-        self.sign_at, self.sign_counts = self.now, self.counts
-        self.used = self.used or self.counts
+        if self.sign_wall is not None:
+            used_s = min(max(self.now - self.sign_at, 0.0), ACTIVE_PAUSE_S)
+            self._at(self.sign_wall).active_us += round(used_s * 1e6)
+        self.sign_at, self.sign_wall = self.now, self.wall
+        self.tally.used = True
 
     def interrupts(self) -> bool:
         """Whether this is an interruption of its own, to be counted."""
@@ -256,7 +372,7 @@ class _Session:
         if self.now - self.interrupted_at < SAME_INTERRUPTION_S:
             return False
         self.interrupted_at = self.now
-        return self.counts
+        return True
 
     def begin_resume(self) -> None:
         self.conclude_resume()
@@ -264,14 +380,16 @@ class _Session:
             self.triggered_at = self.now
 
     def conclude_resume(self) -> None:
-        self.resume_ms.extend(self.resuming_ms())
+        waited = self.resuming_bin()
+        if waited is not None:
+            _put(self.tally.resume_ms, waited, 1)
         self.triggered_at = self.asked_at = None
 
-    def resuming_ms(self) -> tuple[float, ...]:
-        """How long somebody has waited for the session to be back; empty if nobody has."""
-        if self.asked_at is None or not self.counts:
-            return ()
-        return (max(0.0, self.waited_until - self.asked_at) * 1000,)
+    def resuming_bin(self) -> int | None:
+        """How long somebody has waited for the session to be back; None if nobody has."""
+        if self.asked_at is None:
+            return None
+        return bin_of(max(0.0, self.waited_until - self.asked_at) * 1000)
 
     def wait(self, fact: RequestServed, since: float) -> None:
         """A call that may be the first since a resume began, or bring the answer."""
@@ -287,7 +405,11 @@ class _Session:
             self.conclude_resume()
 
 
-def _see_start(session: _Session, fact: SessionStarted) -> None:
+def _put(counts: dict[int, int], number: int, count: int) -> None:
+    counts[number] = counts.get(number, 0) + count
+
+
+def _see_start(session: UxSession, fact: SessionStarted) -> None:
     session.barred = session.limit_passed = False
     session.ended_at = None
     if not fact.resumed:
@@ -295,17 +417,17 @@ def _see_start(session: _Session, fact: SessionStarted) -> None:
         session.sign()
 
 
-def _see_end(session: _Session, fact: SessionEnded) -> None:
+def _see_end(session: UxSession, fact: SessionEnded) -> None:
     session.ended_at = session.now
     if session.barred or session.limit_passed or fact.reason in NOT_PENALISED:
         session.barred = True
         session.conclude_resume()
-        session.excused_ends += session.counts
-    else:
-        session.forced_sign_ins += session.interrupts()
+        session.tally.excused_ends += 1
+    elif session.interrupts():
+        session.tally.forced_sign_ins += 1
 
 
-def _see_state(session: _Session, fact: StateChanged) -> None:
+def _see_state(session: UxSession, fact: StateChanged) -> None:
     if fact.state_to is State.LOCKED:
         session.barred = True
         session.conclude_resume()
@@ -315,65 +437,65 @@ def _see_state(session: _Session, fact: StateChanged) -> None:
         session.begin_resume()
 
 
-def _see_user(session: _Session, fact: UserActed) -> None:
+def _see_user(session: UxSession, fact: UserActed) -> None:
     session.sign()
     if fact.action == FOCUS:
         session.begin_resume()
 
 
-def _see_request(session: _Session, fact: RequestServed) -> None:
+def _see_request(session: UxSession, fact: RequestServed) -> None:
     ended_at = session.ended_at
     if ended_at is not None and fact.served is Served.NETWORK:
         begun_at = session.now - fact.duration_ms / 1000
-        session.uses_after_revocation += session.counts and begun_at > ended_at + _IN_FLIGHT_S
+        session.tally.uses_after_revocation += begun_at > ended_at + _IN_FLIGHT_S
     if session.barred:
         return
     session.sign()
-    error = fact.error
-    if session.counts:
-        session.requests += 1
-        if fact.waited_ms > 0:
-            session.waited_ms.append(fact.waited_ms)
-        if error is None:
-            session.answers += fact.served is Served.NETWORK
-        elif error is ErrorClass.AUTH:
-            session.auth_errors += 1
-    if fact.status == 401:
-        session.surfaced_401s += session.interrupts()
+    error, tally = fact.error, session.tally
+    tally.requests += 1
+    if fact.waited_ms >= SMALLEST:
+        _put(tally.waited_ms, bin_of(fact.waited_ms), 1)
+    if error is None:
+        tally.answers += fact.served is Served.NETWORK
+    elif error is ErrorClass.AUTH:
+        tally.auth_errors += 1
+    if fact.status == 401 and session.interrupts():
+        tally.surfaced_401s += 1
     if session.triggered_at is not None:
         session.wait(fact, session.triggered_at)
 
 
-def _see_cache(session: _Session, fact: CacheServed) -> None:
-    if session.counts:
-        session.answers += 1
-        if fact.age_s > fact.ttl_s:
-            session.stale_ttls.append((fact.age_s - fact.ttl_s) / max(fact.ttl_s, 1.0))
+def _see_cache(session: UxSession, fact: CacheServed) -> None:
+    tally = session.tally
+    tally.answers += 1
+    stale_ttls = (fact.age_s - fact.ttl_s) / max(fact.ttl_s, 1.0)
+    if stale_ttls >= SMALLEST:
+        _put(tally.stale_ttls, bin_of(stale_ttls), 1)
 
 
-def _see_refresh(session: _Session, fact: TokenRefreshed) -> None:
+def _see_refresh(session: UxSession, fact: TokenRefreshed) -> None:
     session.maybe_spent = False
     session.rotates = session.rotates or fact.rotated
 
 
-def _see_another_s_refresh(session: _Session, _fact: TokenFollowed) -> None:
+def _see_another_s_refresh(session: UxSession, _fact: TokenFollowed) -> None:
     session.maybe_spent = False
 
 
-def _see_refusal(session: _Session, fact: RefreshFailed) -> None:
+def _see_refusal(session: UxSession, fact: RefreshFailed) -> None:
     if fact.outcome is Outcome.AMBIGUOUS:
         session.maybe_spent = True
     elif fact.outcome is Outcome.REJECTED:
-        session.reuse_revocations += session.counts and session.rotates and session.maybe_spent
+        session.tally.reuse_revocations += session.rotates and session.maybe_spent
         session.maybe_spent = False
 
 
-def _see_fallback(session: _Session, fact: FallbackTried) -> None:
+def _see_fallback(session: UxSession, fact: FallbackTried) -> None:
     if fact.outcome is StepOutcome.SKIPPED and fact.detail == "limit":
         session.limit_passed = True
 
 
-_SEEN: Mapping[type, Callable[[_Session, Any], None]] = MappingProxyType(
+_SEEN: Mapping[type, Callable[[UxSession, Any], None]] = MappingProxyType(
     {
         SessionStarted: _see_start,
         SessionEnded: _see_end,

@@ -10,13 +10,15 @@ from typing import NamedTuple
 import msgspec
 
 from session_core.events import Event
-from session_core.ux_inputs import ACTIVE_PAUSE_S, ALWAYS, UxInputs, UxObserver, Window, merge, observe, told
+from session_core.histograms import Histogram
+from session_core.ux_inputs import ACTIVE_PAUSE_S, ALWAYS, UxFigures, UxInputs, UxObserver, Window, merge, observe, told
 
 __all__ = [
     "ALWAYS",
     "CURVES",
     "Curve",
     "Proportion",
+    "UxFigures",
     "UxInputs",
     "UxObserver",
     "UxPart",
@@ -115,14 +117,15 @@ def score_session(events: Iterable[Event]) -> UxScore:
     return score(observe(events))
 
 
-def score(inputs: UxInputs) -> UxScore:
+def score(felt: UxInputs | UxFigures) -> UxScore:
     """100 · Π part^weight, each part floored at .01; at most 49 when something happened that must not."""
+    inputs = felt.figures if isinstance(felt, UxInputs) else felt
     error_rate = inputs.auth_errors / inputs.requests if inputs.requests else 0.0
     burn = error_rate / ERROR_BUDGET
     active_h = inputs.active_s / 3_600.0
     measured = {
         "continuity": (_interruptions_per_1000_h(inputs), active_h),
-        "resume": (p75(inputs.resume_ms), len(inputs.resume_ms)),
+        "resume": (p75(inputs.resume_ms), inputs.resume_ms.total),
         "errors": (burn, inputs.requests),
         "latency": (p75(inputs.waited_ms, of=inputs.requests), inputs.requests),
         "freshness": (p75(inputs.stale_ttls, of=inputs.answers), inputs.answers),
@@ -147,7 +150,7 @@ def score(inputs: UxInputs) -> UxScore:
         parts=parts,
         reasons=(*_cap_reasons(inputs), *_loss_reasons(inputs, parts)),
         capped=inputs.capped,
-        sessions=len(inputs.sessions),
+        sessions=inputs.sessions,
         interruption_free_sessions=_free(inputs.sessions, inputs.interrupted_sessions),
         interruption_free_users=_free(inputs.users, inputs.interrupted_users),
         auth_error_rate=wilson(inputs.auth_errors, inputs.requests),
@@ -164,14 +167,9 @@ def log_normal(value: float, *, p10: float, median: float) -> float:
     return math.erfc((math.log(value) - math.log(median)) * _INVERSE_ERFC_ONE_FIFTH / spread) / 2
 
 
-def p75(values: tuple[float, ...], *, of: int | None = None) -> float:
-    """The smallest value that three quarters reach at most (nearest rank); 0 without any.
-
-    `values` are sorted; where there are `of`, those not listed are 0.
-    """
-    total = max(len(values), of or 0)
-    listed = -(-3 * total // 4) - (total - len(values))
-    return values[listed - 1] if listed > 0 else 0.0
+def p75(values: Histogram, *, of: int | None = None) -> float:
+    """The smallest value that three quarters reach at most (nearest rank); 0 without any. Values not listed are 0."""
+    return values.quantile(0.75, of=of)
 
 
 def wilson(count: int, total: int) -> Proportion:
@@ -191,16 +189,16 @@ def _part(name: str, raw: float) -> float:
     return max(FLOOR, log_normal(raw, p10=curve.p10, median=curve.median))
 
 
-def _interruptions_per_1000_h(inputs: UxInputs) -> float:
+def _interruptions_per_1000_h(inputs: UxFigures) -> float:
     # Whoever is interrupted is there, if only to see it.
     return inputs.interruptions * 3_600_000.0 / max(inputs.active_s, ACTIVE_PAUSE_S)
 
 
-def _free(all_of_them: frozenset[str], interrupted: frozenset[str]) -> Proportion:
-    return wilson(len(all_of_them) - len(interrupted), len(all_of_them))
+def _free(all_of_them: int, interrupted: int) -> Proportion:
+    return wilson(all_of_them - interrupted, all_of_them)
 
 
-def _cap_reasons(inputs: UxInputs) -> tuple[str, ...]:
+def _cap_reasons(inputs: UxFigures) -> tuple[str, ...]:
     found = (
         (inputs.reuse_revocations, "a refresh token was used twice and revoked"),
         (inputs.uses_after_revocation, "a token was used after the session's end"),
@@ -209,11 +207,11 @@ def _cap_reasons(inputs: UxInputs) -> tuple[str, ...]:
     return tuple(f"Capped at {CAP:.0f}: {what}, {count} ×." for count, what in found if count)
 
 
-def _loss_reasons(inputs: UxInputs, parts: Mapping[str, UxPart]) -> tuple[str, ...]:
+def _loss_reasons(inputs: UxFigures, parts: Mapping[str, UxPart]) -> tuple[str, ...]:
     """The largest loss first; what loses less than half a percent of it is not worth a sentence."""
     said = {
         "continuity": f"{_counted(inputs.interruptions, 'avoidable interruption')} in {inputs.active_s / 3600:,.1f} active hours",
-        "resume": f"a quarter of {_counted(len(inputs.resume_ms), 'resume')} took {parts['resume'].raw:,.0f} ms or more",
+        "resume": f"a quarter of {_counted(inputs.resume_ms.total, 'resume')} took {parts['resume'].raw:,.0f} ms or more",
         "errors": f"{_counted(inputs.auth_errors, 'auth error')} in {_counted(inputs.requests, 'request')}",
         "latency": f"a quarter of {_counted(inputs.requests, 'request')} waited {parts['latency'].raw:,.0f} ms or more",
         "freshness": f"a quarter of {_counted(inputs.answers, 'answer')} were stale by {parts['freshness'].raw:,.1f} × TTL or more",
