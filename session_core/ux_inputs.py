@@ -33,7 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -42,6 +42,7 @@ from session_core.events import (
     CacheServed,
     Event,
     FallbackTried,
+    Origin,
     RefreshFailed,
     RequestServed,
     SessionEnded,
@@ -222,8 +223,27 @@ class Tally:
         self.stale_ttls: dict[int, int] = {}
 
 
-TallyAt = Callable[[float], Tally]
-"""Where what happens at a wall second is added up."""
+class Tallies(Protocol):
+    """Where what happens is added up: a place for each moment and origin, and the tally kept there."""
+
+    def at(self, wall: float, origin: Origin) -> Any: ...
+
+    def tally(self, place: Any) -> Tally: ...
+
+
+class _Window:
+    """A tally for what is inside, and another for the rest, which nobody reads."""
+
+    __slots__ = ("inside", "outside", "window")
+
+    def __init__(self, window: Window) -> None:
+        self.window, self.inside, self.outside = window, Tally(), Tally()
+
+    def at(self, wall: float, _origin: Origin) -> Tally:
+        return self.inside if self.window.start_s <= wall < self.window.end_s else self.outside
+
+    def tally(self, place: Tally) -> Tally:
+        return place
 
 
 class UxObserver:
@@ -233,22 +253,20 @@ class UxObserver:
 
     def __init__(self, window: Window = ALWAYS) -> None:
         self._window = window
-        self._sessions: dict[str, tuple[UxSession, Tally]] = {}
+        self._sessions: dict[str, tuple[UxSession, _Window]] = {}
 
     def add(self, event: Event) -> None:
         if not matters(event):
             return
         known = self._sessions.get(event.origin.session_id)
         if known is None:
-            known = self._sessions[event.origin.session_id] = self._begin(event.origin.user_id)
+            tallies = _Window(self._window)
+            known = UxSession(event.origin.user_id, tallies), tallies
+            self._sessions[event.origin.session_id] = known
         known[0].add(event)
 
     def inputs(self) -> UxInputs:
-        return merge(_inputs(name, *known) for name, known in self._sessions.items())
-
-    def _begin(self, user_id: str) -> tuple[UxSession, Tally]:
-        (start_s, end_s), inside, outside = self._window, Tally(), Tally()
-        return UxSession(user_id, lambda wall: inside if start_s <= wall < end_s else outside), inside
+        return merge(_inputs(name, session, tallies.inside) for name, (session, tallies) in self._sessions.items())
 
 
 def _inputs(session_id: str, session: UxSession, tally: Tally) -> UxInputs:
@@ -288,8 +306,8 @@ class UxSession:
     """
 
     __slots__ = (
-        "_at",
         "_projected",
+        "_tallies",
         "asked_at",
         "barred",
         "ended_at",
@@ -298,9 +316,10 @@ class UxSession:
         "maybe_spent",
         "now",
         "offset_s",
+        "place",
         "rotates",
         "sign_at",
-        "sign_wall",
+        "sign_place",
         "stream_id",
         "triggered_at",
         "user_id",
@@ -308,14 +327,15 @@ class UxSession:
         "wall",
     )
 
-    def __init__(self, user_id: str, tally_at: TallyAt) -> None:
+    def __init__(self, user_id: str, tallies: Tallies) -> None:
         self.user_id = user_id
-        self._at = tally_at
-        self._projected: tuple[tuple[float, int] | None, tuple[float, int] | None] | None = None
+        self._tallies = tallies
+        self._projected: tuple[Any, Any, int | None] | None = None
+        self.place: Any = None
         self.stream_id = ""
         self.offset_s = self.wall = self.now = 0.0
         self.sign_at = self.interrupted_at = self.waited_until = -math.inf
-        self.sign_wall: float | None = None
+        self.sign_place: Any = None
         self.barred = self.limit_passed = self.rotates = self.maybe_spent = False
         self.ended_at: float | None = None
         self.triggered_at: float | None = None
@@ -324,46 +344,43 @@ class UxSession:
     def add(self, event: Event) -> None:
         """Heed an event that matters."""
         self._retract()
-        wall, stream_id = event.happened_at, event.origin.stream_id
+        # As the store keeps it, so that what is read again comes to the same.
+        wall, stream_id = round(event.happened_at * 1e6) / 1e6, event.origin.stream_id
         if stream_id != self.stream_id:
             if self.stream_id:
                 self.offset_s = self.now + max(0.0, wall - self.wall) - event.boot
             self.stream_id = stream_id
         self.now, self.wall = event.boot + self.offset_s, wall
+        self.place = self._tallies.at(wall, event.origin)
         _SEEN[type(event.fact)](self, event.fact)
 
     @property
     def tally(self) -> Tally:
-        return self._at(self.wall)
+        return self._tallies.tally(self.place)
 
     def project(self) -> None:
         """Count what would be so if nothing more came."""
-        if self._projected is not None:
-            return
-        use = None if self.sign_wall is None else (self.sign_wall, _PAUSE_US)
-        waits = self.resuming_bin()
-        resume = None if waits is None else (self.wall, waits)
-        self._count(use, resume, 1)
-        self._projected = use, resume
+        if self._projected is None:
+            self._projected = self.sign_place, self.place, self.resuming_bin()
+            self._count(*self._projected, 1)
 
     def _retract(self) -> None:
         if self._projected is not None:
-            use, resume = self._projected
-            self._count(use, resume, -1)
+            self._count(*self._projected, -1)
             self._projected = None
 
-    def _count(self, use: tuple[float, int] | None, resume: tuple[float, int] | None, sign: int) -> None:
-        if use is not None:
-            self._at(use[0]).active_us += sign * use[1]
-        if resume is not None:
-            _put(self._at(resume[0]).resume_ms, resume[1], sign)
+    def _count(self, sign_place: Any, place: Any, resume_bin: int | None, times: int) -> None:
+        if sign_place is not None:
+            self._tallies.tally(sign_place).active_us += times * _PAUSE_US
+        if resume_bin is not None:
+            _put(self._tallies.tally(place).resume_ms, resume_bin, times)
 
     def sign(self) -> None:
         """Somebody uses the session now; the time since the last sign goes to the window of that one."""
-        if self.sign_wall is not None:
+        if self.sign_place is not None:
             used_s = min(max(self.now - self.sign_at, 0.0), ACTIVE_PAUSE_S)
-            self._at(self.sign_wall).active_us += round(used_s * 1e6)
-        self.sign_at, self.sign_wall = self.now, self.wall
+            self._tallies.tally(self.sign_place).active_us += round(used_s * 1e6)
+        self.sign_at, self.sign_place = self.now, self.place
         self.tally.used = True
 
     def interrupts(self) -> bool:
