@@ -526,3 +526,5 @@ _SEEN: Mapping[type, Callable[[UxSession, Any], None]] = MappingProxyType(
         FallbackTried: _see_fallback,
     }
 )
+MATTERING = frozenset(_SEEN)
+"""The kinds of fact that the score heeds."""

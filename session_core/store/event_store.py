@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from os import PathLike
@@ -16,14 +16,17 @@ import pyarrow as pa
 
 from session_core.errors import EventStoreError
 from session_core.events import Event
-from session_core.store import failures
+from session_core.store import failures, rollups
 from session_core.store.columns import micros, to_table
+from session_core.store.rollups import Retention
 from session_core.store.runs import StoredRun, to_row
+from session_core.store.ux_ledger import Additions, UxLedger
 
 # Version n is what the first n of these make, run once each; a change to the schema is a further file.
-_SCHEMAS = ("schema.sql", "runs.sql")
+_SCHEMAS = ("schema.sql", "runs.sql", "rollups.sql", "alerts.sql")
 SCHEMA_VERSION = len(_SCHEMAS)
 ROOM_BYTES_MIN = 16 << 20
+_HOUR_US = 3_600_000_000
 
 # DuckDB's own checkpoints stall the commit that meets them, so the writer chooses the moment; and a library does not
 # fetch extensions from the network because a file happens to look like SQLite's.
@@ -33,21 +36,31 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": "false",
 }
 
-_APPEND = "INSERT INTO events BY NAME SELECT * FROM batch"
+_APPEND = "INSERT INTO events BY NAME SELECT *, CAST($flush AS BIGINT) AS flush FROM batch"
+_ADD_USE = "INSERT INTO ux_fresh BY NAME FROM batch"
+_ADD_USE_VALUES = "INSERT INTO ux_values_fresh BY NAME FROM batch"
+_ADD_RUN = "INSERT INTO runs BY NAME SELECT * FROM batch"
+_STANDING = """
+SELECT coalesce((SELECT max(flush) FROM events), 0), (SELECT count(*) FROM events WHERE flush > (SELECT unfolded())),
+    (SELECT count(*) > 0 FROM ux_anew)
+"""
+_COUNT_ANEW = "INSERT INTO ux_anew SELECT unnest($names)"
+_TO_COUNT_ANEW = "SELECT DISTINCT session_id FROM ux_anew LIMIT $sessions_max"
 
 # An event keeps its time when it is sent again, so only the table's rows of the batch's own span need to be looked at.
-_APPEND_ONCE = """
-INSERT INTO events BY NAME
-SELECT * FROM batch
+_MISSING = """
+SELECT place FROM batch
 WHERE (stream_id, seq) NOT IN (
     SELECT (stream_id, seq) FROM events
     WHERE happened_at BETWEEN make_timestamptz(CAST($first AS BIGINT)) AND make_timestamptz(CAST($last AS BIGINT))
 )
+ORDER BY place
 """
 
-_FORGET_RUN = "DELETE FROM runs WHERE run_id = ?"
-_FORGET_EVENTS = "DELETE FROM events WHERE run_id = ?"
-_ADD_RUN = "INSERT INTO runs BY NAME SELECT * FROM batch"
+FOLD_EVENTS = 50_000
+FOLD_EVENTS_IDLE = 5_000
+MERGE_FOLDS = 16
+ANEW_SESSIONS_MAX = 500
 
 
 class StoreStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,14 +84,19 @@ class EventStore:
         self._lock = threading.Lock()
         self._closed = False
         self._appended = 0
+        self._writing = threading.Lock()
+        self._ledger = UxLedger()
+        self._folds = 0
+        self._oldest_us: int | None = None
         self._connection: duckdb.DuckDBPyConnection | None = _open(self.path)
+        with self._cursor() as cursor:
+            ((self._flush, self._unfolded, self._anew),) = cursor.execute(_STANDING).fetchall()
 
     def append(self, events: Sequence[Event]) -> None:
         """Commit the events as one transaction: all of them are durable on return, none if it raises."""
         table = to_table(events)
-        with self._cursor() as cursor, _registered(cursor, table):
-            cursor.execute(_APPEND)
-        self._appended += len(events)
+        with self._writing, self._changing() as cursor:
+            self._insert(cursor, events, table)
 
     def append_once(self, events: Sequence[Event]) -> int:
         """Commit those events that are not there yet (by stream_id and seq), each once; how many that were."""
@@ -86,20 +104,66 @@ class EventStore:
             return 0
         distinct = list({(event.origin.stream_id, event.seq): event for event in events}.values())
         moments = [micros(event.happened_at) for event in distinct]
-        with self._cursor() as cursor, _registered(cursor, to_table(distinct)):
-            added: int = cursor.execute(_APPEND_ONCE, {"first": min(moments), "last": max(moments)}).fetchall()[0][0]
-        self._appended += added
-        return added
+        names = {
+            "stream_id": pa.array([event.origin.stream_id for event in distinct], pa.string()),
+            "seq": pa.array([event.seq for event in distinct], pa.int64()),
+            "place": pa.array(range(len(distinct)), pa.int64()),
+        }
+        table = to_table(distinct)
+        with self._writing, self._changing() as cursor:
+            with _registered(cursor, pa.table(names)):
+                found = cursor.execute(_MISSING, {"first": min(moments), "last": max(moments)}).fetchall()
+            places = [place for (place,) in found]
+            if places:
+                missing = [distinct[place] for place in places]
+                self._insert(cursor, missing, table if len(missing) == len(distinct) else table.take(places))
+        return len(places)
 
     def record_run(self, run: StoredRun, events: Sequence[Event]) -> None:
         """Commit a run and its events as one transaction; they take the place of an earlier run of the same name."""
-        with self._cursor() as cursor, _transaction(cursor):
-            if cursor.execute(_FORGET_RUN, [run.run_id]).fetchall() != [(0,)]:
-                cursor.execute(_FORGET_EVENTS, [run.run_id])
-            for statement, table in ((_ADD_RUN, to_row(run)), (_APPEND, to_table(events))):
-                with _registered(cursor, table):
-                    cursor.execute(statement)
-        self._appended += len(events)
+        with self._writing, self._changing() as cursor:
+            self._ledger.drop({event.origin.session_id for event in events})
+            for statement, given in rollups.forget_run(run.run_id):
+                cursor.execute(statement, given)
+            with _registered(cursor, to_row(run)):
+                cursor.execute(_ADD_RUN)
+            self._insert(cursor, events, to_table(events))
+
+    def write(self, statements: Iterable[tuple[str, Mapping[str, object]]]) -> None:
+        """Commit what these do as one transaction."""
+        with self._writing, self._changing() as cursor:
+            for statement, given in statements:
+                cursor.execute(statement, dict(given))
+
+    def maintain(self, *, idle: bool = True) -> bool:
+        """Do some of what is due: fold, merge, count sessions anew; whether there was anything.
+
+        Answers are the same before and after; they only come quicker. While events pour in, less is done at a time.
+        """
+        if self._anew or self._unfolded >= (FOLD_EVENTS_IDLE if idle else FOLD_EVENTS):
+            with self._writing:
+                self._count_anew()
+                if self._unfolded >= (FOLD_EVENTS_IDLE if idle else FOLD_EVENTS):
+                    self._fold()
+            return True
+        if idle and self._folds >= MERGE_FOLDS:
+            with self._writing:
+                self._merge()
+            return True
+        return False
+
+    def fold(self) -> None:
+        """Do all of it now."""
+        while self._anew:
+            self.maintain()
+        with self._writing:
+            self._fold()
+            self._merge()
+
+    def forget_before(self, now_s: float, retention: Retention) -> None:
+        """Drop what is older, at the wall second `now_s`, than it is to be kept."""
+        self.fold()
+        self.write(rollups.forget_before(now_s, retention))
 
     def read(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
         """The answer to one question; times come back as UTC."""
@@ -130,6 +194,64 @@ class EventStore:
         with self._lock:
             self._closed = True
             self._drop()
+
+    def _insert(self, cursor: duckdb.DuckDBPyConnection, events: Sequence[Event], table: pa.Table) -> None:
+        """The events and what they add to the score; `_writing` is held."""
+        strangers = self._ledger.strangers(events)
+        elsewhere = rollups.known_sessions(cursor, sorted(strangers)) if strangers else ()
+        additions = self._ledger.take(events, elsewhere=elsewhere)
+        with _registered(cursor, table):
+            cursor.execute(_APPEND, {"flush": self._flush + 1})
+        self._add_use(cursor, additions)
+        if additions.anew:
+            cursor.execute(_COUNT_ANEW, {"names": additions.anew})
+            self._anew = True
+        self._flush += 1
+        self._unfolded += len(events)
+        self._appended += len(events)
+        oldest_us = min((micros(event.happened_at) for event in events), default=None)
+        self._oldest_us = min((us for us in (oldest_us, self._oldest_us) if us is not None), default=None)
+
+    def _add_use(self, cursor: duckdb.DuckDBPyConnection, additions: Additions) -> None:
+        for statement, table in ((_ADD_USE, additions.counts), (_ADD_USE_VALUES, additions.values)):
+            if table.num_rows:
+                with _registered(cursor, table):
+                    cursor.execute(statement)
+
+    def _fold(self) -> None:
+        with self._changing() as cursor:
+            for statement, given in rollups.fold(self._flush):
+                cursor.execute(statement, dict(given))
+        self._unfolded = 0
+        self._folds += 1
+
+    def _merge(self) -> None:
+        """One row for each key in the hours that were folded into several times."""
+        if self._folds > 1 and self._oldest_us is not None:
+            with self._changing() as cursor:
+                for statement, given in rollups.merge_since(self._oldest_us // _HOUR_US * _HOUR_US):
+                    cursor.execute(statement, dict(given))
+        self._folds, self._oldest_us = 0, None
+
+    def _count_anew(self) -> None:
+        with self._changing() as cursor:
+            found = cursor.execute(_TO_COUNT_ANEW, {"sessions_max": ANEW_SESSIONS_MAX}).fetchall()
+            names = [name for (name,) in found]
+            for statement, given in rollups.forget_use(names):
+                cursor.execute(statement, dict(given))
+            for name, events in rollups.felt_events(cursor, names):
+                self._add_use(cursor, self._ledger.recount(name, events))
+        self._anew = len(names) == ANEW_SESSIONS_MAX
+
+    @contextmanager
+    def _changing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One transaction. Where it fails nobody knows what the ledger may count, so it begins anew."""
+        try:
+            with self._cursor() as cursor, _transaction(cursor):
+                yield cursor
+        except BaseException:
+            self._ledger.forget()
+            raise
 
     def _log_bytes(self) -> int:
         return _bytes_of(self.path.with_name(self.path.name + ".wal"))

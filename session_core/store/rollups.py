@@ -1,0 +1,175 @@
+"""How events become rollups: folded some time after they came, merged where a key has several rows, kept as long as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import duckdb
+import msgspec
+
+from session_core.bounds import require
+from session_core.events import AnyFact, Event, Origin
+from session_core.ux_inputs import MATTERING
+from session_core.vocabulary import Source
+
+_DIMENSIONS = "device, source, policy, app_version, run_id, scenario"
+_UX_DIMENSIONS = f"session_id, user_id, {_DIMENSIONS}"
+
+_SESSIONS = f"""
+SELECT bucket, {_UX_DIMENSIONS},
+    sum(events), sum(requests), sum(visible_errors), sum(refreshes_ok), sum(refreshes_failed), sum(retries),
+    sum(fallbacks), sum(sign_outs), sum(stuck), min(first_at), max(last_at),
+    arg_max(state, state_at), max(state_at), arg_max(edge, edge_at), max(edge_at), arg_max(end_reason, edge_at),
+    arg_max(band, band_at), arg_max(health, band_at), max(band_at)
+FROM {{rows}} GROUP BY ALL
+"""
+_COUNTS = f"""
+SELECT bucket, {_DIMENSIONS}, kind, outcome, reason, error, step, served, route, call, cause, status, band, sum(n)
+FROM {{rows}} GROUP BY ALL
+"""
+_VALUES = f"SELECT bucket, {_DIMENSIONS}, route, measure, bin, sum(n) FROM {{rows}} GROUP BY ALL"
+_UX = f"""
+SELECT {{bucket}} AS bucket, {_UX_DIMENSIONS}, bool_or(used), sum(active_us), sum(forced_sign_ins), sum(surfaced_401s),
+    sum(excused_ends), sum(requests), sum(auth_errors), sum(answers), sum(reuse_revocations), sum(uses_after_revocation)
+FROM {{rows}} GROUP BY ALL
+"""
+_UX_VALUES = f"""
+SELECT {{bucket}} AS bucket, {_UX_DIMENSIONS}, measure, bin, sum(n) FROM {{rows}} GROUP BY ALL HAVING sum(n) <> 0
+"""
+_OF_EVENTS = {"sessions": ("marks", _SESSIONS), "counts": ("words", _COUNTS), "values": ("measures", _VALUES)}
+_OF_LEDGER = {"ux": _UX, "ux_values": _UX_VALUES}
+GRAINS: Mapping[str, int] = {"minutes": 60, "hours": 3600}
+
+ROLLUPS = (*_OF_EVENTS, *_OF_LEDGER)
+
+Statement = tuple[str, Mapping[str, object]]
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """For how many days each kind of row is kept. What a minute says is still said by its hour."""
+
+    events_days: float = 90.0
+    minutes_days: float = 30.0
+    hours_days: float = 730.0
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            require(f"retention.{name}", getattr(self, name), 1, 36_500)
+
+
+def fold(upto_flush: int) -> Iterator[Statement]:
+    """What brings all flushes up to this one into the rollups, in one transaction."""
+    for name, (source, merged) in _OF_EVENTS.items():
+        for grain, width_s in GRAINS.items():
+            rows = merged.format(rows=f"{source}((SELECT unfolded()), $upto, {width_s})")
+            yield f"INSERT INTO {name}_{grain} {rows}", {"upto": upto_flush}
+    yield "INSERT INTO troubles FROM trouble((SELECT unfolded()), $upto)", {"upto": upto_flush}
+    for name, merged in _OF_LEDGER.items():
+        for grain, width_s in GRAINS.items():
+            rows = merged.format(bucket=f"bucket_of(bucket, {width_s})", rows=f"{name}_fresh")
+            yield f"INSERT INTO {name}_{grain} {rows}", {}
+        yield f"DELETE FROM {name}_fresh", {}
+    yield "UPDATE folded SET flush = $upto", {"upto": upto_flush}
+
+
+def merge_since(bucket_us: int) -> Iterator[Statement]:
+    """What leaves one row for each key from this bucket on, in one transaction."""
+    given = {"since": bucket_us}
+    for name in ROLLUPS:
+        merged = _OF_LEDGER[name] if name in _OF_LEDGER else _OF_EVENTS[name][1]
+        for grain in GRAINS:
+            table = f"{name}_{grain}"
+            kept = f"(FROM {table} WHERE bucket >= make_timestamptz(CAST($since AS BIGINT)))"
+            yield f"CREATE OR REPLACE TEMP TABLE merged AS FROM {table} LIMIT 0", {}
+            yield f"INSERT INTO merged {merged.format(bucket='bucket', rows=kept)}", given
+            yield f"DELETE FROM {table} WHERE bucket >= make_timestamptz(CAST($since AS BIGINT))", given
+            yield f"INSERT INTO {table} FROM merged ORDER BY bucket", {}
+    yield "DROP TABLE IF EXISTS merged", {}
+
+
+def forget_before(now_s: float, retention: Retention) -> Iterator[Statement]:
+    """What drops the rows that are older than they are to be kept. Everything must have been folded before."""
+
+    def before(days: float) -> Mapping[str, object]:
+        return {"before": int(now_s - days * 86_400) // 3_600 * 3_600_000_000}
+
+    dropped = "< make_timestamptz(CAST($before AS BIGINT))"
+    yield f"DELETE FROM events WHERE happened_at {dropped}", before(retention.events_days)
+    yield f"DELETE FROM troubles WHERE happened_at {dropped}", before(retention.hours_days)
+    for name in ROLLUPS:
+        for grain, days in (("minutes", retention.minutes_days), ("hours", retention.hours_days)):
+            yield f"DELETE FROM {name}_{grain} WHERE bucket {dropped}", before(days)
+
+
+def forget_run(run_id: str) -> Iterator[Statement]:
+    """What drops every trace of a simulated run."""
+    tables = ["events", "runs", "troubles", *(f"{name}_{grain}" for name in ROLLUPS for grain in GRAINS)]
+    for table in (*tables, *(f"{name}_fresh" for name in _OF_LEDGER)):
+        yield f"DELETE FROM {table} WHERE run_id = $run_id", {"run_id": run_id}
+
+
+_FORGET_USE = """
+DELETE FROM {table}
+WHERE session_id IN (SELECT unnest($names)) AND bucket >= (SELECT bucket_of(min(happened_at), 3600) FROM events)
+"""
+
+
+def forget_use(names: Sequence[str]) -> Iterator[Statement]:
+    """What drops these sessions' part of the score, as far back as there are events to count it anew from."""
+    yield "DELETE FROM ux_anew WHERE session_id IN (SELECT unnest($names))", {"names": names}
+    for name in _OF_LEDGER:
+        for grain in ("fresh", *GRAINS):
+            yield _FORGET_USE.format(table=f"{name}_{grain}"), {"names": names}
+
+
+_HAVE_ROWS = """
+SELECT DISTINCT session_id
+FROM (SELECT session_id FROM ux_fresh UNION ALL SELECT session_id FROM ux_hours UNION ALL SELECT session_id FROM ux_anew)
+WHERE session_id IN (SELECT unnest($names))
+"""
+
+# Within a stream the number is the order; streams lie beside each other by the latest moment that each has reached.
+_IN_ORDER = """
+SELECT session_id, stream_id, user_id, device, source, policy, app_version, run_id, scenario,
+    seq, epoch_us(happened_at) AS moment, monotonic, boot, fact
+FROM events
+WHERE session_id IN (SELECT unnest($names)) AND kind IN (SELECT unnest($kinds))
+ORDER BY session_id, max(happened_at) OVER (PARTITION BY session_id, stream_id ORDER BY seq), stream_id, seq
+"""
+_KINDS = sorted(kind.__name__ for kind in MATTERING)
+_decode_fact = msgspec.json.Decoder(AnyFact).decode
+
+
+def known_sessions(cursor: duckdb.DuckDBPyConnection, names: Sequence[str]) -> list[str]:
+    """Those of these sessions of which there are events."""
+    return [name for (name,) in cursor.execute(_HAVE_ROWS, {"names": names}).fetchall()]
+
+
+def felt_events(cursor: duckdb.DuckDBPyConnection, names: Sequence[str]) -> Iterator[tuple[str, Iterator[Event]]]:
+    """The events of these sessions that the score heeds, each session's in their order."""
+    rows = cursor.execute(_IN_ORDER, {"names": names, "kinds": _KINDS}).fetchall()
+    origins: dict[tuple[Any, ...], Origin] = {}
+    for name, group in groupby(rows, key=itemgetter(0)):
+        yield name, (_event(row, origins) for row in group)
+
+
+def _event(row: tuple[Any, ...], origins: dict[tuple[Any, ...], Origin]) -> Event:
+    origin = origins.get(row[:9])
+    if origin is None:
+        session_id, stream_id, user_id, device, source, policy, app_version, run_id, scenario = row[:9]
+        origin = origins[row[:9]] = Origin(
+            stream_id=stream_id,
+            session_id=session_id,
+            user_id=user_id,
+            device=device,
+            source=Source(source),
+            policy=policy,
+            app_version=app_version,
+            run_id=run_id,
+            scenario=scenario,
+        )
+    seq, moment, monotonic, boot, fact = row[9:]
+    return Event(seq, moment / 1e6, monotonic, boot, origin, _decode_fact(fact))
