@@ -17,7 +17,7 @@ except ModuleNotFoundError:
 
 import msgspec
 
-from session_core import lab_commands
+from session_core import demo_command, lab_commands
 from session_core.clock import SystemClock
 from session_core.errors import SessionCoreError
 
@@ -91,6 +91,7 @@ def doctor(
 
 for command in (lab_commands.scenarios, lab_commands.simulate, lab_commands.replay, lab_commands.explore):
     app.command()(command)
+app.command()(demo_command.demo)
 
 
 def main() -> None:

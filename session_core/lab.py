@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
+from typing import TypeVar
 
 import msgspec
 
@@ -27,6 +28,8 @@ from session_core.lab_jobs import (
 from session_core.sim.run import Run
 from session_core.store import EventStore, StoredRun
 
+A = TypeVar("A")
+B = TypeVar("B")
 LOOK_S = 0.25
 """How soon a sweep notices that it should stop."""
 
@@ -81,7 +84,7 @@ def run_sweep(
     playing = (
         _play_here(jobs, stop, keep_events=wants_events)
         if processes == 1
-        else _play_elsewhere(jobs, processes, stop, keep_events=wants_events)
+        else in_processes(play_with_events if wants_events else play_without_events, jobs, processes, stop)
     )
     with suppress(KeyboardInterrupt), closing(playing):
         for place, played in playing:
@@ -111,13 +114,12 @@ def _play_here(jobs: Sequence[Job], stop: Callable[[], bool], *, keep_events: bo
         yield place, play(job, clock=clock, keep_events=keep_events)
 
 
-def _play_elsewhere(
-    jobs: Sequence[Job], processes: int, stop: Callable[[], bool], *, keep_events: bool
-) -> Generator[tuple[int, Played]]:
-    """Runs as they finish, with the place of their job."""
-    work = play_with_events if keep_events else play_without_events
+def in_processes(
+    work: Callable[[A], B], jobs: Sequence[A], processes: int, stop: Callable[[], bool]
+) -> Generator[tuple[int, B]]:
+    """What comes of each job, with its place, as they finish; Ctrl-C, or `stop` answering true, ends it soon."""
     left = iter(enumerate(jobs))
-    flying: dict[Future[Played], int] = {}
+    flying: dict[Future[B], int] = {}
     with _noting_interrupts() as interrupted, _workers(processes) as pool:
         while not (stop() or interrupted()):
             with _deaf_children():

@@ -1,0 +1,1 @@
+"""Sample data: a month of simulated sessions that ends now, in its middle a switch from one policy to another."""
