@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from session_core.vocabulary import GapKind
@@ -88,6 +89,14 @@ def classify_gap(before: Reading, after: Reading, *, planned_s: float, late_tick
         kind = GapKind.THROTTLE if late_ticks >= THROTTLED_TICKS_MIN - 1 else GapKind.STALL
         return Gap(kind, late_s)
     return None
+
+
+def read_boot_id() -> str | None:
+    """Which boot of the machine this is, where the platform says: boot seconds mean nothing in another."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
 
 
 class SystemClock:

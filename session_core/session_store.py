@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
@@ -16,11 +17,18 @@ class SessionStoreError(SessionCoreError):
     code = "session_store"
 
 
+class SessionDamagedError(SessionStoreError):
+    """What was stored of this session cannot be read and was put aside; who holds the session may write it anew."""
+
+    code = "session_damaged"
+
+
 class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a session needs to go on after a restart.
 
     `refresh_sent_at` is set while a refresh is under way: found after a crash, the refresh token may be spent.
     `lease_until` is the boot second up to which the process that refreshes is known to live.
+    `device` and `address` are what its user knows it by: what they signed in on, and from where.
     """
 
     session_id: str
@@ -31,6 +39,8 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     last_activity_at: float
     refresh_sent_at: float | None = None
     lease_until: float | None = None
+    device: str = ""
+    address: str = ""
 
 
 class SessionStore(Protocol):
@@ -49,6 +59,14 @@ class SessionStore(Protocol):
         ...
 
     async def delete(self, session_id: str) -> None: ...
+
+    async def list_of(self, user_id: str) -> tuple[SessionRecord, ...]:
+        """A user's sessions, the one in use last first."""
+        ...
+
+
+def latest_first(records: Iterable[SessionRecord]) -> tuple[SessionRecord, ...]:
+    return tuple(sorted(records, key=lambda record: record.last_activity_at, reverse=True))
 
 
 class MemorySessionStore:
@@ -75,3 +93,6 @@ class MemorySessionStore:
 
     async def delete(self, session_id: str) -> None:
         self._records.pop(session_id, None)
+
+    async def list_of(self, user_id: str) -> tuple[SessionRecord, ...]:
+        return latest_first(record for record in self._records.values() if record.user_id == user_id)

@@ -1,10 +1,40 @@
-"""Session stores that watch, wait and fail, for tests."""
+"""Session stores that watch, wait and fail, and the durable one without its thread, for tests."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+from session_core.clock import Clock
+from session_core.sealing import Keyring, read_keys
+from session_core.session_database import SessionDatabase
+from session_core.session_limits import AAL1
 from session_core.session_store import MemorySessionStore, SessionRecord, SessionStoreError
+from session_core.sim.clock import EPOCH_S, VirtualClock
+from session_core.sim.loop import running_loop
+
+BOOT = "f2b0c1a4-first"
+
+
+def keys(*letters: str) -> Keyring:
+    """Keys that are easy to tell apart."""
+    return read_keys(" ".join(letter * 43 for letter in letters), place="The test")
+
+
+class Hands:
+    """A clock whose hands a test moves."""
+
+    def __init__(self, *, boot: float = 1000.0, epoch_s: float = EPOCH_S) -> None:
+        self.at = boot
+        self.clock = VirtualClock(lambda: self.at, epoch_s=epoch_s)
+
+
+def database(path: Path, *, clock: Clock | None = None, **settings: Any) -> SessionDatabase:
+    given = {"keys": keys("a"), "limits": AAL1, "boot_id": BOOT, "entropy": secrets.token_bytes, **settings}
+    return SessionDatabase(path, clock=clock or Hands().clock, **given)
 
 
 class WatchedStore(MemorySessionStore):
@@ -26,3 +56,42 @@ class WatchedStore(MemorySessionStore):
     async def delete(self, session_id: str) -> None:
         await asyncio.sleep(self.latency_s)
         await super().delete(session_id)
+
+
+class InlineStore:
+    """SessionDatabase as a SessionStore: what SqliteSessionStore does in its thread, at once. Opened on first use."""
+
+    shared = True
+
+    def __init__(self, make: Callable[[], SessionDatabase]) -> None:
+        self._make = make
+        self._database: SessionDatabase | None = None
+
+    @classmethod
+    def virtual(cls, path: Path, **settings: Any) -> InlineStore:
+        """On the time of the virtual loop it is used on."""
+        return cls(lambda: database(path, clock=VirtualClock(running_loop().time), **settings))
+
+    @property
+    def database(self) -> SessionDatabase:
+        if self._database is None:
+            self._database = self._make()
+        return self._database
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+
+    async def load(self, session_id: str) -> SessionRecord | None:
+        await asyncio.sleep(0.002)
+        return self.database.load(session_id)
+
+    async def save(self, record: SessionRecord) -> SessionRecord | None:
+        await asyncio.sleep(0.002)
+        return self.database.save(record)
+
+    async def delete(self, session_id: str) -> None:
+        self.database.delete(session_id)
+
+    async def list_of(self, user_id: str) -> tuple[SessionRecord, ...]:
+        return self.database.list_of(user_id)

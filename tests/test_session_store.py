@@ -1,47 +1,73 @@
-"""The store in memory keeps the promise of every store: a write is refused once the record has moved on."""
+"""The promise of every session store, kept by each of them: a write is refused once the record has moved on."""
 
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from session_core.session_store import MemorySessionStore, SessionRecord
+from session_core.session_store import MemorySessionStore, SessionRecord, SessionStore
+from session_core.sqlite_session_store import SqliteSessionStore
 from session_core.tokens import TokenSet
 
+KINDS = ["memory", "sqlite"]
+Play = Callable[[SessionStore], Awaitable[None]]
 
-def record(session_id: str = "s", version: int = 0, token: str = "secret-at") -> SessionRecord:
+
+@contextmanager
+def made(kind: str) -> Iterator[SessionStore]:
+    if kind == "memory":
+        yield MemorySessionStore()
+        return
+    with tempfile.TemporaryDirectory() as folder, SqliteSessionStore(Path(folder) / "sessions.db") as store:
+        yield store
+
+
+@pytest.fixture(params=KINDS)
+def kept(request: pytest.FixtureRequest) -> Iterator[Callable[[Play], None]]:
+    """Runs a play with each kind of store."""
+    with made(request.param) as store:
+
+        async def run(play: Play) -> None:
+            await play(store)
+
+        yield lambda play: asyncio.run(run(play))
+
+
+def record(session_id: str = "s", version: int = 0, token: str = "secret-at", **facts: object) -> SessionRecord:
     tokens = TokenSet(access_token=token, refresh_token="secret-rt", issued_at=0, expires_at=60, refresh_due_at=50)
-    return SessionRecord(
+    plain = SessionRecord(
         session_id=session_id, user_id="ada", version=version, tokens=tokens, started_at=0, last_activity_at=0
     )
+    return msgspec.structs.replace(plain, **facts)
 
 
-def test_what_was_saved_is_loaded_under_its_new_version() -> None:
+def test_what_was_saved_is_loaded_under_its_new_version(kept: Callable[[Play], None]) -> None:
     """The first version is 1, and each write counts on."""
 
-    async def play() -> None:
-        store = MemorySessionStore()
+    async def play(store: SessionStore) -> None:
         assert await store.load("s") is None
-        first = await store.save(record())
+        first = await store.save(record(refresh_sent_at=3.5, lease_until=9.5, device="Firefox", address="192.0.2.7"))
         assert first is not None
         assert first.version == 1
         second = await store.save(first)
-        assert second is not None
-        assert second.version == 2
+        assert second == msgspec.structs.replace(first, version=2)
         assert await store.load("s") == second
-        assert len(store) == 1
 
-    asyncio.run(play())
+    kept(play)
 
 
-def test_a_write_from_an_old_version_changes_nothing() -> None:
+def test_a_write_from_an_old_version_changes_nothing(kept: Callable[[Play], None]) -> None:
     """Whoever refreshed first wins; the other must read again."""
 
-    async def play() -> None:
-        store = MemorySessionStore()
+    async def play(store: SessionStore) -> None:
         first = await store.save(record())
         assert first is not None
         newer = await store.save(first)
@@ -49,45 +75,57 @@ def test_a_write_from_an_old_version_changes_nothing() -> None:
         assert await store.save(record()) is None
         assert await store.load("s") == newer
 
-    asyncio.run(play())
+    kept(play)
 
 
-def test_a_write_after_a_deletion_does_not_bring_the_session_back() -> None:
+def test_a_write_after_a_deletion_does_not_bring_the_session_back(kept: Callable[[Play], None]) -> None:
     """A sign-out in one process must not be undone by a refresh under way in another."""
 
-    async def play() -> None:
-        store = MemorySessionStore()
+    async def play(store: SessionStore) -> None:
         first = await store.save(record())
         assert first is not None
         await store.delete("s")
         assert await store.save(first) is None
-        assert len(store) == 0
+        assert await store.load("s") is None
         again = await store.save(record())
         assert again is not None
         assert again.version == 1
 
-    asyncio.run(play())
+    kept(play)
 
 
-def test_deleting_what_is_not_there_is_no_mistake() -> None:
+def test_deleting_what_is_not_there_is_no_mistake(kept: Callable[[Play], None]) -> None:
     """Two sign-outs are one."""
 
-    async def play() -> None:
-        store = MemorySessionStore()
+    async def play(store: SessionStore) -> None:
         await store.delete("s")
         await store.delete("s")
 
-    asyncio.run(play())
+    kept(play)
 
 
+def test_a_user_s_sessions_are_listed_the_latest_used_first(kept: Callable[[Play], None]) -> None:
+    """Theirs only, and without those that were ended."""
+
+    async def play(store: SessionStore) -> None:
+        for session_id, user_id, at in (("a", "ada", 1), ("b", "bob", 2), ("c", "ada", 3), ("d", "ada", 2)):
+            await store.save(record(session_id, user_id=user_id, last_activity_at=at))
+        await store.delete("d")
+        assert [one.session_id for one in await store.list_of("ada")] == ["c", "a"]
+        assert await store.list_of("nobody") == ()
+
+    kept(play)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=40)
 @given(
-    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["save", "stale", "delete"]), st.integers(0, 99))),
+    steps=st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["save", "stale", "delete"]), st.integers(0, 99)))
 )
-def test_the_store_agrees_with_a_dictionary_of_versions(steps: list[tuple[str, str, int]]) -> None:
+def test_the_store_agrees_with_a_dictionary_of_versions(kind: str, steps: list[tuple[str, str, int]]) -> None:
     """Any sequence of writes, late writes and deletions."""
 
-    async def play() -> None:
-        store = MemorySessionStore()
+    async def play(store: SessionStore) -> None:
         model: dict[str, SessionRecord] = {}
         for session_id, step, token in steps:
             held = model.get(session_id)
@@ -102,7 +140,20 @@ def test_the_store_agrees_with_a_dictionary_of_versions(steps: list[tuple[str, s
                 assert written == msgspec.structs.replace(record(session_id, version, f"t{token}"), version=version + 1)
                 model[session_id] = written
             assert await store.load(session_id) == model.get(session_id)
-            assert len(store) == len(model)
+            assert {one.session_id for one in await store.list_of("ada")} == model.keys()
+
+    with made(kind) as store:
+        asyncio.run(play(store))
+
+
+def test_the_store_in_memory_knows_how_many_it_holds() -> None:
+    """Of which an empty one is still a store."""
+
+    async def play() -> None:
+        store = MemorySessionStore()
+        assert len(store) == 0
+        await store.save(record())
+        assert len(store) == 1
 
     asyncio.run(play())
 

@@ -48,6 +48,10 @@ class Disk:
         self._damaged.discard(session_id)
         await self._store.delete(session_id)
 
+    async def list_of(self, user_id: str) -> tuple[SessionRecord, ...]:
+        await self._take_time()
+        return await self._store.list_of(user_id)
+
     async def _take_time(self) -> None:
         if self._latency_s:
             await asyncio.sleep(self._latency_s)
