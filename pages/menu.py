@@ -15,7 +15,8 @@ if __name__ == "__main__":
     )
     chat = st.Page("operate/chat.py", title="Chat", icon=":material/chat:", url_path="chat")
 
-    page = st.navigation({"Observe": [overview], "Experiment": [simulate, compare], "Operate": [health, chat]})
-    frame.sidebar()
-    frame.banners()
+    observe = [overview]
+    page = st.navigation({"Observe": observe, "Experiment": [simulate, compare], "Operate": [health, chat]})
+    strange = frame.sidebar(observing=page in observe)
+    frame.banners(strange)
     page.run()

@@ -1,17 +1,55 @@
-"""One chart with its title, its words for those who cannot see it, and its table."""
+"""One card: a title, a picture with its words for those who cannot see it, its table, and the table to take away."""
 
 import streamlit as st
 
-from session_core.dashboard import charts
+from session_core.dashboard import charts, exports, loaders, selection, view
+from session_core.errors import EventStoreError
+
+LIVE_S = 15
+TABLE_PX = 240
 
 
-def show(title: str, figure: charts.Figure, table: charts.Table, *, alt: str, key: str) -> None:
-    with st.container(border=True, key=f"card_{key}"):
-        st.subheader(title, anchor=False)
-        if table.empty:
-            st.caption(alt)
+def show(card, shown) -> None:  # noqa: ANN001 - what to ask, and what is looked at
+    """Cards are asked side by side, each with a skeleton in its place; a live one asks again by itself."""
+    live(_draw, shown)(card)
+
+
+def live(part, shown):  # noqa: ANN001, ANN201 - what draws; the same as a fragment, which moves on if the range does
+    return st.fragment(part, parallel=True, run_every=LIVE_S if shown.live else None)
+
+
+def _draw(card) -> None:  # noqa: ANN001
+    shown = selection.current(loaders.now_s())
+    with st.container(border=True, key=f"card_{card.key}"):
+        st.subheader(card.title, anchor=False)
+        try:
+            with st.skeleton(height=card.height_px):
+                answer = card.ask(shown)
+        except EventStoreError:
+            st.caption("It comes back with the event store.")
             return
-        st.plotly_chart(figure, key=f"chart_{key}", alt=alt, config=charts.NO_TOOLS)
-        if st.toggle("Table", key=f"table_{key}"):
-            time = st.column_config.DatetimeColumn("Time (UTC)", format="YYYY-MM-DD HH:mm:ss", timezone="UTC")
-            st.dataframe(table, hide_index=True, alt=alt, height=220, column_config={"bucket": time})
+        if answer.table.empty:
+            st.caption(answer.alt)
+            return
+        if answer.figure is not None:
+            st.plotly_chart(answer.figure, key=f"chart_{card.key}", alt=answer.alt, config=charts.NO_TOOLS)
+        _table(card, answer, shown)
+
+
+def _table(card, answer, shown) -> None:  # noqa: ANN001
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        opened = answer.figure is None or st.toggle("Table", key=f"table_{card.key}")
+        st.download_button(
+            "CSV",
+            lambda: exports.to_csv(card.title, view.words(shown), answer.table),
+            file_name=exports.file_name(card.title, ending="csv"),
+            mime="text/csv",
+            key=f"csv_{card.key}",
+            on_click="ignore",
+            type="tertiary",
+            icon=":material/download:",
+            help="The table, with the time range and the filters at its head.",
+        )
+    if opened:
+        time = st.column_config.DatetimeColumn("Time (UTC)", format="YYYY-MM-DD HH:mm:ss", timezone="UTC")
+        st.dataframe(answer.table, hide_index=True, alt=answer.alt, height=TABLE_PX, column_config={"bucket": time})

@@ -1,37 +1,80 @@
-"""What surrounds every page: filters, the store's badge, who is signed in, and the banners."""
+"""What surrounds every page: filters, the store's badge, who is signed in, the banners, and the head of a page."""
 
 import streamlit as st
+from parts import emptiness, evidence
 
-from session_core.dashboard import loaders, selection
+from session_core.dashboard import exports, loaders, page_report, selection, view
 from session_core.errors import EventStoreError
 from session_core.store.descriptions import for_how_long
 from session_core.web import auth_context
 
+ANSWER_PX = 30
 
-def sidebar() -> None:
+
+def sidebar(*, observing: bool) -> list[str]:
+    """Filters only where they mean something; what the address says and nobody understands comes back in sentences."""
     with st.sidebar:
-        selection.draw_filters()
+        strange = filters() if observing else []
         store_badge()
         signed_in()
         if auth_context.embedded_provider():
             st.badge("Embedded test provider", icon=":material/science:", color="orange")
+    return strange
 
 
-def banners() -> None:
+def filters() -> list[str]:
+    now_s = loaders.now_s()
+    strange = [*selection.draw_time(now_s), *selection.draw_source()]
+    selection.draw_filters(loaders.options(selection.current(now_s).span, selection.source()))
+    selection.draw_compare()
+    return strange
+
+
+def banners(strange) -> None:  # noqa: ANN001 - sentences
+    for sentence in strange:
+        st.info(sentence, icon=":material/link_off:")
     trouble = auth_context.store_trouble()
     if trouble:
         st.warning(f"{trouble} Sessions go on meanwhile.", icon=":material/database_off:")
 
 
+def begin(page):  # noqa: ANN001, ANN201 - a page of cards; what is looked at
+    """Its title and its answer; where there is nothing to look at, why, and the page ends here."""
+    shown = selection.current(loaders.now_s())
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.title(page.title, anchor=False, width="content")
+        with st.container(horizontal=True, vertical_alignment="center", width="content"):
+            simulated_badge(shown)
+            _export(page, shown)
+    st.caption(_looked_at(shown))
+    emptiness.stop_if_empty(shown)
+    evidence.live(_answer, shown)(page)
+    return shown
+
+
+def simulated_badge(shown) -> None:  # noqa: ANN001 - what is looked at
+    try:
+        simulated = loaders.shows_simulated(shown)
+    except EventStoreError:
+        return
+    if simulated:
+        st.badge("Simulated", icon=":material/experiment:", color="violet", help="Some or all of this was simulated.")
+
+
 @st.fragment(run_every=5)
 def store_badge() -> None:
     try:
-        age_s = loaders.newest_event_age_s()
+        newest_at, name = loaders.newest_event_at(), loaders.store_name()
     except EventStoreError:
         st.badge("Event store not available", icon=":material/database_off:", color="orange")
         return
-    text = "No events yet" if age_s is None else f"Newest event {for_how_long(age_s)} ago"
-    st.badge(text, icon=":material/database:", color="gray")
+    age = (
+        "no events yet"
+        if newest_at is None
+        else f"newest event {for_how_long(max(0, loaders.now_s() - newest_at))} ago"
+    )
+    st.badge(name, icon=":material/database:", color="gray", help=f"The event store; {age}.")
+    st.caption(age.capitalize())
 
 
 def signed_in() -> None:
@@ -43,3 +86,40 @@ def signed_in() -> None:
     if st.button("Sign out", icon=":material/logout:", key="sign_out", type="tertiary"):
         auth.sign_out()
         st.rerun()
+
+
+def _answer(page) -> None:  # noqa: ANN001
+    try:
+        with st.skeleton(height=ANSWER_PX):
+            sentence = page.answer(selection.current(loaders.now_s()))
+    except EventStoreError:
+        sentence = "The figures come back with the event store."
+    st.markdown(f"#### {sentence}")
+
+
+def _looked_at(shown) -> str:  # noqa: ANN001
+    compared = "" if shown.before is None else f" · compared with {view.period_words(shown.before, shown.zone)}"
+    return f"{view.period_words(shown.span, shown.zone)}{compared}"
+
+
+def _export(page, shown) -> None:  # noqa: ANN001
+    with st.popover("Export", icon=":material/ios_share:", type="tertiary"):
+        st.caption("As it is now, with the time range and the filters in it.")
+        st.download_button(
+            "Page as HTML",
+            lambda: page_report.to_html(page.title, page.answer(shown), page.ask(shown), view.words(shown)),
+            file_name=exports.file_name(page.title, ending="html"),
+            mime="text/html",
+            key="export_html",
+            on_click="ignore",
+            icon=":material/web:",
+        )
+        st.download_button(
+            "Tables as CSV",
+            lambda: exports.to_zip(page.ask(shown), view.words(shown)),
+            file_name=exports.file_name(page.title, ending="zip"),
+            mime="application/zip",
+            key="export_csv",
+            on_click="ignore",
+            icon=":material/folder_zip:",
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,17 +14,21 @@ import streamlit as st
 
 from session_core.clock import SystemClock
 from session_core.config import PRESETS, SessionPolicy, read_policy
+from session_core.dashboard.freshness import SteadyCount
 from session_core.dashboard.sweeps import Sweeps, name_of
+from session_core.dashboard.view import View
 from session_core.errors import ConfigError, EventStoreError
 from session_core.lab_jobs import Job
 from session_core.sim.run import Run, run
 from session_core.sim.scenario import CATALOGUE, Scenario, read_scenario
-from session_core.store import Filters, TimeRange, queries
+from session_core.store import EVERYTHING, Filters, TimeRange, queries
 from session_core.store.descriptions import describe_fact, fact_of
 from session_core.store.event_store import EventStore
 from session_core.store.late_store import LateStore
+from session_core.store.query_filters import filter_values
+from session_core.vocabulary import Source
 
-ROUND_S = 10
+HOLD_S = 10.0
 ANSWERS_MAX = 128
 LOG_LINES_MAX = 40
 RUNS_MAX = 8
@@ -42,17 +46,20 @@ QUESTIONS: dict[str, Question] = {
     "retries": queries.retries_over_time,
     "fallbacks": queries.fallbacks_over_time,
     "errors": queries.errors_over_time,
+    "filter_values": filter_values,
 }
 _clock = SystemClock()
 _store: LateStore | None = None
+_appended = SteadyCount(HOLD_S)
 _own_policies: dict[str, SessionPolicy] = {}
 sweeps = Sweeps(_clock)
 
 
 def attach(store: LateStore) -> None:
     """From the app's lifespan: where events are read from."""
-    global _store  # noqa: PLW0603 - the one holder; only the lifespan sets it
-    _store = store
+    global _store, _appended
+    # The one holder; only the lifespan sets it.
+    _store, _appended = store, SteadyCount(HOLD_S)
 
 
 def detach() -> None:
@@ -62,21 +69,50 @@ def detach() -> None:
     _store = None
 
 
-def last(span_s: float) -> TimeRange:
-    """The range that ends now, to ten seconds, so that what was asked a moment ago need not be asked again."""
-    end_s = (int(_clock.wall()) // ROUND_S + 1) * ROUND_S
-    return TimeRange(end_s - span_s, end_s)
+def now_s() -> float:
+    return _clock.wall()
 
 
 def load(question: str, span: TimeRange, filters: Filters) -> pd.DataFrame:
     """Raises EventStoreError, whose sentence the page shows."""
-    store = _opened()
-    return _answer(question, span.start_s, span.end_s, filters, store.statistics().appended)
+    return _answer(question, span.start_s, span.end_s, filters, _version())
 
 
-def newest_event_age_s() -> float | None:
-    newest: datetime | None = queries.newest_event_at(_opened())
-    return None if newest is None else max(0.0, _clock.wall() - newest.timestamp())
+def load_both(question: str, view: View) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """The answer for what is looked at, and that for the period before if it is compared with."""
+    before = None if view.before is None else load(question, view.before, view.filters)
+    return load(question, view.span, view.filters), before
+
+
+def options(span: TimeRange, filters: Filters) -> Mapping[str, Sequence[str]]:
+    """What can be filtered by, the values of most sessions first; nothing while the store cannot be used."""
+    try:
+        found = load("filter_values", span, filters)
+    except EventStoreError:
+        return {}
+    return {str(column): [str(value) for value in rows["value"]] for column, rows in found.groupby("column")}
+
+
+def sessions(view: View) -> int:
+    """How many sessions had an event in what is looked at."""
+    found = load("filter_values", view.span, view.filters)
+    return int(found.loc[found["column"] == "source", "sessions"].sum())
+
+
+def shows_simulated(view: View) -> bool:
+    """Whether any of what is looked at was simulated."""
+    found = load("filter_values", view.span, view.filters)
+    return bool(((found["column"] == "source") & (found["value"] == Source.SIM)).any())
+
+
+def store_name() -> str:
+    return _opened().path.name
+
+
+def newest_event_at(filters: Filters = EVERYTHING) -> float | None:
+    """When the newest event happened, of those that pass the filters."""
+    newest: datetime | None = _newest(filters, _version())
+    return None if newest is None else newest.timestamp()
 
 
 def session_log(session_id: str, *, zone: str) -> pd.DataFrame:
@@ -144,11 +180,22 @@ def _opened() -> EventStore:
     return _store.opened()
 
 
+def _version() -> tuple[str, int]:
+    """Tells what was asked before the newest events from what is asked after them; in steps, for a busy store."""
+    now = _opened().statistics()
+    return now.path, _appended.read(now.appended, _clock.boot())
+
+
 @st.cache_data(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
-def _answer(question: str, start_s: float, end_s: float, filters: Filters, appended: int) -> pd.DataFrame:
-    """`appended` only tells what was asked before the newest events from what is asked after them."""
-    assert appended >= 0
+def _answer(question: str, start_s: float, end_s: float, filters: Filters, version: tuple[str, int]) -> pd.DataFrame:
+    assert version
     return QUESTIONS[question](_opened(), TimeRange(start_s, end_s), filters)
+
+
+@st.cache_data(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
+def _newest(filters: Filters, version: tuple[str, int]) -> datetime | None:
+    assert version
+    return queries.newest_event_at(_opened(), filters)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from importlib.resources import files
-from string import Template
 from types import MappingProxyType
 
 import msgspec
@@ -14,6 +12,7 @@ import pandas as pd
 
 from session_core import lab_output
 from session_core.dashboard import charts, lanes, story, timeline, timeline_chart
+from session_core.dashboard.html_parts import caption, cell, folded, section, table, whole
 from session_core.dashboard.run_lines import Line, lines_of, offset, without_routine
 from session_core.lab_jobs import Job
 from session_core.sim.run import VERSION, Run
@@ -43,13 +42,7 @@ def report_page(jobs: Sequence[Job], runs: Sequence[Run], spelled: Mapping[str, 
         _settings(jobs),
         _digests(runs),
     ]
-    template = Template(files("session_core.dashboard").joinpath("report.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(_title(jobs, runs)),
-        answer=escape(lab_output.summary(runs)),
-        plotly=charts.plotly_script(),
-        sections="\n".join(sections),
-    )
+    return whole(_title(jobs, runs), lab_output.summary(runs), sections)
 
 
 def _title(jobs: Sequence[Job], runs: Sequence[Run]) -> str:
@@ -63,20 +56,20 @@ def _verdicts(runs: Sequence[Run]) -> str:
     cells = lab_output.by_cell(runs)
     policies = list(dict.fromkeys(run.policy for run in runs))
     rows = [
-        [_cell(escape(scenario), "th"), *(_verdict((scenario, policy), cells) for policy in policies)]
+        [cell(escape(scenario), "th"), *(_verdict((scenario, policy), cells) for policy in policies)]
         for scenario in dict.fromkeys(run.scenario for run in runs)
     ]
-    return _section("Verdicts", _table(["Scenario", *policies], rows))
+    return section("Verdicts", table(["Scenario", *policies], rows))
 
 
-def _verdict(cell: lab_output.Cell, cells: Mapping[lab_output.Cell, Sequence[Run]]) -> str:
-    made = cells.get(cell)
+def _verdict(of: lab_output.Cell, cells: Mapping[lab_output.Cell, Sequence[Run]]) -> str:
+    made = cells.get(of)
     if made is None:
-        return _cell("not run", "td", "quiet")
+        return cell("not run", "td", "quiet")
     said = escape(lab_output.verdict(made))
     if all(run.passed for run in made):
-        return _cell(said, "td", "well")
-    return _cell(f'<a href="#{escape("/".join(cell))}">{said}</a>', "td", "failed")
+        return cell(said, "td", "well")
+    return cell(f'<a href="#{escape("/".join(of))}">{said}</a>', "td", "failed")
 
 
 def _failures(runs: Sequence[Run], spelled: Mapping[str, str]) -> str:
@@ -90,7 +83,7 @@ def _failures(runs: Sequence[Run], spelled: Mapping[str, str]) -> str:
                 f"{escape(lab_output.seeds_of(failed))}</h3><ul>{words}</ul>"
                 f"<p>See it again: <code>{escape(lab_output.replay_command(failed[0], spelled))}</code></p>"
             )
-    return _section("What failed", "".join(said)) if said else ""
+    return section("What failed", "".join(said)) if said else ""
 
 
 def _charts(runs: Sequence[Run]) -> Iterator[str]:
@@ -101,9 +94,9 @@ def _charts(runs: Sequence[Run]) -> Iterator[str]:
         found = frame.dropna(subset=[name])
         if len(set(found[name])) > 1:
             figure = charts.measure_by_scenario(found, name, unit)
-            yield _section(
+            yield section(
                 title,
-                _caption("The median over the seeds, and from the least to the most.") + charts.as_html(figure, name),
+                caption("The median over the seeds, and from the least to the most.") + charts.as_html(figure, name),
             )
 
 
@@ -111,11 +104,11 @@ def _figures(run: Run) -> Iterator[str]:
     shown = lab_output.as_plain(run)
     hidden = ("scenario", "policy", "seed", "passed", "failures", "digest")
     rows = [
-        [_cell(escape(name.replace("_", " ")), "th"), _cell(escape(_said(value)), "td")]
+        [cell(escape(name.replace("_", " ")), "th"), cell(escape(_said(value)), "td")]
         for name, value in shown.items()
         if name not in hidden
     ]
-    yield _section("Figures", _table([], rows))
+    yield section("Figures", table([], rows))
 
 
 def _story(run: Run) -> str:
@@ -128,26 +121,26 @@ def _story(run: Run) -> str:
     one_of = f" It is that of {users[0]}, one of {len(users):,} users." if len(users) > 1 else ""
     first = f" The first {LINES_MAX:,} of {len(lines):,} lines are shown." if len(lines) > LINES_MAX else ""
     rows = [_line(line) for line in lines[:LINES_MAX]]
-    caption = f"Times count from the sign-in. Health checks that found nothing new are left out.{one_of}{first}"
+    said = f"Times count from the sign-in. Health checks that found nothing new are left out.{one_of}{first}"
     return (
-        _section("What happened", f"<ul>{told}</ul>")
-        + _section("Timeline", charts.as_html(timeline_chart.timelines([panel], title=False), "timeline"))
-        + _section("Line by line", _caption(caption) + _folded(f"{len(lines):,} lines", _table([], rows)))
+        section("What happened", f"<ul>{told}</ul>")
+        + section("Timeline", charts.as_html(timeline_chart.timelines([panel], title=False), "timeline"))
+        + section("Line by line", caption(said) + folded(f"{len(lines):,} lines", table([], rows)))
     )
 
 
 def _line(line: Line) -> list[str]:
     return [
-        _cell(escape(offset(line.at_s)), "td", "moment"),
-        _cell(escape(line.lane), "td", "quiet"),
-        _cell(escape(line.sentence), "td"),
+        cell(escape(offset(line.at_s)), "td", "moment"),
+        cell(escape(line.lane), "td", "quiet"),
+        cell(escape(line.sentence), "td"),
     ]
 
 
 def _settings(jobs: Sequence[Job]) -> str:
     scenarios = {job.scenario.name: job.scenario for job in jobs}
     policies = {job.policy.name: job.policy for job in jobs}
-    return _section(
+    return section(
         "What was run",
         f"<p>{escape(f'{_seeds(jobs)}; session_core {VERSION}, Python {platform.python_version()}.')}</p>"
         + "".join(_json(f"{scenario.name}: {scenario.what}", scenario) for scenario in scenarios.values())
@@ -165,27 +158,23 @@ def _seeds(jobs: Sequence[Job]) -> str:
 def _digests(runs: Sequence[Run]) -> str:
     rows = [
         [
-            *(_cell(escape(str(value)), "td") for value in (run.scenario, run.policy, run.seed, run.version)),
-            _cell("passed", "td", "well") if run.passed else _cell("failed", "td", "failed"),
-            _cell(f"<code>{escape(run.digest)}</code>", "td"),
+            *(cell(escape(str(value)), "td") for value in (run.scenario, run.policy, run.seed, run.version)),
+            cell("passed", "td", "well") if run.passed else cell("failed", "td", "failed"),
+            cell(f"<code>{escape(run.digest)}</code>", "td"),
         ]
         for run in runs
     ]
-    table = _table(["Scenario", "Policy", "Seed", "Version", "Verdict", "Digest"], rows)
-    return _section(
+    listed = table(["Scenario", "Policy", "Seed", "Version", "Verdict", "Digest"], rows)
+    return section(
         "Digests",
-        _caption("The same scenario, policy, seed and version have the same digest on every machine.")
-        + _folded("1 run" if len(runs) == 1 else f"{len(runs):,} runs", table),
+        caption("The same scenario, policy, seed and version have the same digest on every machine.")
+        + folded("1 run" if len(runs) == 1 else f"{len(runs):,} runs", listed),
     )
 
 
 def _json(title: str, settings: msgspec.Struct) -> str:
     written = msgspec.json.format(msgspec.json.encode(settings), indent=2).decode()
-    return _folded(title, f"<pre>{escape(written)}</pre>")
-
-
-def _folded(title: str, body: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{body}</details>"
+    return folded(title, f"<pre>{escape(written)}</pre>")
 
 
 def _said(value: object) -> str:
@@ -202,25 +191,6 @@ def _said(value: object) -> str:
             return ", ".join(map(str, value)) or "none"
         case _:
             return str(value)
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>"
-
-
-def _caption(text: str) -> str:
-    return f"<p class=quiet>{escape(text)}</p>"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """`rows` are cells that are written already."""
-    top = f"<tr>{''.join(_cell(escape(word), 'th') for word in head)}</tr>" if head else ""
-    body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-    return f"<div class=wide><table>{top}{body}</table></div>"
-
-
-def _cell(written: str, tag: str, kind: str = "") -> str:
-    return f'<{tag} class="{kind}">{written}</{tag}>' if kind else f"<{tag}>{written}</{tag}>"
 
 
 def _counted(names: set[str]) -> str:

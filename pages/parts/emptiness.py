@@ -1,0 +1,34 @@
+"""Where there is nothing to see: why, and one button that mends it."""
+
+import streamlit as st
+
+from session_core.dashboard import emptiness, loaders, selection
+from session_core.errors import EventStoreError
+from session_core.web import auth_context
+
+
+def stop_if_empty(shown) -> None:  # noqa: ANN001 - what is looked at
+    try:
+        if loaders.sessions(shown):
+            return
+        found = emptiness.why(shown, loaders.newest_event_at, loaders.now_s())
+    except EventStoreError:
+        st.info("The figures come back with the event store.", icon=":material/database_off:")
+        st.stop()
+    st.markdown(f"#### {found.sentence}")
+    if found.button is None:
+        auth_context.sign_in_link("Sign in and start a session")
+    else:
+        st.button(found.button, key="mend", type="primary", on_click=_mend, args=(found,))
+    st.stop()
+
+
+def _mend(found) -> None:  # noqa: ANN001
+    if found.range is not None:
+        selection.show_range(found.range)
+    elif found.period is not None:
+        selection.show_period(found.period)
+    elif found.source is not None:
+        selection.show_source(found.source)
+    elif found.clears_filters:
+        selection.clear_filters()

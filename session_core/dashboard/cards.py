@@ -1,0 +1,44 @@
+"""What a page is made of: a sentence that answers its question, and cards, each a picture with its words and its table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from session_core.dashboard.view import View
+
+CARD_PX = 230
+
+
+class Answer(NamedTuple):
+    """`alt` says what is to be seen now; where the table is empty it says why, and stands in the picture's place."""
+
+    table: pd.DataFrame
+    alt: str
+    figure: go.Figure | None = None
+
+
+class Card(NamedTuple):
+    """`ask` loads and draws; it runs in any thread. `height_px` is what its place is kept at meanwhile."""
+
+    key: str
+    title: str
+    ask: Callable[[View], Answer]
+    height_px: int = CARD_PX
+
+
+class Page(NamedTuple):
+    """`answer` is the sentence that the page begins with; every one of `cards` goes into an export."""
+
+    title: str
+    answer: Callable[[View], str]
+    cards: tuple[Card, ...]
+
+    def card(self, key: str) -> Card:
+        return next(card for card in self.cards if card.key == key)
+
+    def ask(self, view: View) -> list[tuple[Card, Answer]]:
+        return [(card, card.ask(view)) for card in self.cards]

@@ -1,0 +1,114 @@
+"""What is looked at: a stretch of time, the filters, and whether the period before stands beside it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from session_core.store import EVERYTHING, Filters, TimeRange
+from session_core.store.selection import SPAN_S_MAX
+from session_core.vocabulary import Source
+
+DAY_S = 86_400.0
+RANGES: Mapping[str, float] = {"15m": 900.0, "1h": 3_600.0, "24h": DAY_S, "7d": 7 * DAY_S, "30d": 30 * DAY_S}
+RANGE_DEFAULT = "24h"
+SOURCES: Mapping[str, Source | None] = {
+    "Live": Source.LIVE,
+    "Simulated": Source.SIM,
+    "Imported": Source.IMPORT,
+    "All": None,
+}
+SOURCE_DEFAULT = "Live"
+FILTERS: Mapping[str, str] = {
+    "policy": "Policy",
+    "app_version": "App version",
+    "device": "Device",
+    "scenario": "Scenario",
+}
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+WORD_LENGTH_MAX = 40
+DEFAULT_SHOWN = f"shown are the last {RANGE_DEFAULT}"
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """`span` is made of whole buckets; a `live` one ends now and so moves on with the clock."""
+
+    span: TimeRange
+    filters: Filters = EVERYTHING
+    compare: bool = True
+    zone: str = "UTC"
+    live: bool = False
+
+    @property
+    def before(self) -> TimeRange | None:
+        """The period to compare with, if there is to be one."""
+        return self.span.previous if self.compare else None
+
+
+def read_moment(word: str) -> float:
+    """Wall seconds of an RFC 3339 time. Raises ValueError, which says what is wrong with it."""
+    shown = word if len(word) <= WORD_LENGTH_MAX else f"{word[:WORD_LENGTH_MAX]}…"
+    try:
+        # An address turns a plus sign into a space.
+        moment = datetime.fromisoformat(word.replace(" ", "+"))
+    except ValueError:
+        raise ValueError(f"{shown!r} is no time such as 2026-03-01T08:00:00Z") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"{shown!r} names no time zone; end it with Z or an offset such as +01:00")
+    if not EARLIEST <= moment <= LATEST:
+        raise ValueError(f"{shown!r} is not between {EARLIEST.year} and {LATEST.year}")
+    return moment.timestamp()
+
+
+def read_period(start: str, end: str) -> TimeRange:
+    """From one RFC 3339 time to another. Raises ValueError, which says what is wrong with them."""
+    start_s, end_s = read_moment(start), read_moment(end)
+    if start_s >= end_s:
+        raise ValueError("the range must end after it starts")
+    if end_s - start_s > SPAN_S_MAX:
+        raise ValueError(f"a range can be {SPAN_S_MAX / DAY_S:.0f} days long at most")
+    return TimeRange(start_s, end_s)
+
+
+def rfc3339(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat().replace("+00:00", "Z")
+
+
+def period_words(span: TimeRange, zone: str) -> str:
+    """Such as: 14 Nov 2026 08:00 – 21 Nov 2026 08:00."""
+    start, end = (datetime.fromtimestamp(at_s, ZoneInfo(zone)) for at_s in (span.start_s, span.end_s))
+    return (
+        f"{start:%d %b %Y %H:%M} – {end:%H:%M}"
+        if start.date() == end.date()
+        else (f"{start:%d %b %Y %H:%M} – {end:%d %b %Y %H:%M}")
+    )
+
+
+def filter_words(filters: Filters) -> Mapping[str, str]:
+    """Each filter that is set, by its name; the source is always said."""
+    source = next(word for word, source in SOURCES.items() if source is filters.source)
+    given = {FILTERS[name]: str(getattr(filters, name)) for name in FILTERS if getattr(filters, name) is not None}
+    return {"Source": source, **given}
+
+
+def words(view: View) -> Mapping[str, str]:
+    """What a reader of an export must know of what was looked at."""
+    span, before = view.span, view.before
+    compared = {} if before is None else {"Compared with": f"{period_words(before, view.zone)} ({view.zone})"}
+    return {
+        "Time": f"{period_words(span, view.zone)} ({view.zone})",
+        "In UTC": f"{rfc3339(span.start_s)} to {rfc3339(span.end_s)}",
+        **compared,
+        **filter_words(view.filters),
+    }
+
+
+def stranger(name: str, word: str, known: Mapping[str, object], instead: str) -> str | None:
+    """A sentence for a word of an address that its place does not know."""
+    if word in known:
+        return None
+    shown = word if len(word) <= WORD_LENGTH_MAX else f"{word[:WORD_LENGTH_MAX]}…"
+    return f"There is no {name} {shown!r}; {instead}. There are {', '.join(known)}."
