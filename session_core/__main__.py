@@ -17,7 +17,7 @@ except ModuleNotFoundError:
 
 import msgspec
 
-from session_core import demo_command, lab_commands
+from session_core import demo_command, lab_commands, store_commands
 from session_core.clock import SystemClock
 from session_core.errors import SessionCoreError
 
@@ -91,7 +91,8 @@ def doctor(
 
 for command in (lab_commands.scenarios, lab_commands.simulate, lab_commands.replay, lab_commands.explore):
     app.command()(command)
-app.command()(demo_command.demo)
+for command in (demo_command.demo, store_commands.ingest, store_commands.export):
+    app.command()(command)
 
 
 def main() -> None:

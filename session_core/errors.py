@@ -16,6 +16,7 @@ SessionCoreError
 │   ├── StoreHeldError            store_held             another process holds the file
 │   ├── StoreCorruptError         store_corrupt          the file is damaged or of another kind
 │   └── StoreFullError            store_full             the disk is full
+├── UnreadableEventsError         unreadable_events      what was sent, or a file, cannot be read as events at all
 ├── WorkerLostError               worker_lost            a process that played scenarios died; what was done is kept
 └── IllegalTransitionError        illegal_transition     our own mistake: a signal no state expects
 """
@@ -134,6 +135,10 @@ class StoreCorruptError(EventStoreError):
 
 class StoreFullError(EventStoreError):
     code = "store_full"
+
+
+class UnreadableEventsError(SessionCoreError):
+    code = "unreadable_events"
 
 
 class WorkerLostError(SessionCoreError):
