@@ -94,4 +94,8 @@ class SqliteSessionStore:
         return written
 
     async def _run(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*arguments, **named))
+        try:
+            working = asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*arguments, **named))
+        except RuntimeError as error:
+            raise SessionStoreError("The session store is closed; open it for as long as sessions use it.") from error
+        return await working

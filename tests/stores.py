@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from session_core.clock import Clock
 from session_core.sealing import Keyring, read_keys
 from session_core.session_database import SessionDatabase
@@ -15,6 +17,7 @@ from session_core.session_limits import AAL1
 from session_core.session_store import MemorySessionStore, SessionRecord, SessionStoreError
 from session_core.sim.clock import EPOCH_S, VirtualClock
 from session_core.sim.loop import running_loop
+from session_core.tokens import TokenSet
 
 BOOT = "f2b0c1a4-first"
 
@@ -35,6 +38,22 @@ class Hands:
 def database(path: Path, *, clock: Clock | None = None, **settings: Any) -> SessionDatabase:
     given = {"keys": keys("a"), "limits": AAL1, "boot_id": BOOT, "entropy": secrets.token_bytes, **settings}
     return SessionDatabase(path, clock=clock or Hands().clock, **given)
+
+
+def record(session_id: str = "s", version: int = 0, token: str = "secret-at", **facts: object) -> SessionRecord:
+    tokens = TokenSet(access_token=token, refresh_token="secret-rt", issued_at=0, expires_at=60, refresh_due_at=50)
+    plain = SessionRecord(
+        session_id=session_id, user_id="ada", version=version, tokens=tokens, started_at=0, last_activity_at=0
+    )
+    return msgspec.structs.replace(plain, **facts)
+
+
+def aged(session_id: str = "s", *, at: float = 1000.0, life_s: float = 60.0, **facts: object) -> SessionRecord:
+    """A record written at boot second `at`."""
+    tokens = msgspec.structs.replace(
+        record().tokens, issued_at=at, expires_at=at + life_s, refresh_due_at=at + life_s * 0.8
+    )
+    return msgspec.structs.replace(record(session_id), tokens=tokens, started_at=at, last_activity_at=at, **facts)
 
 
 class WatchedStore(MemorySessionStore):

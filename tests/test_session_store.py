@@ -12,10 +12,10 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stores import record
 
 from session_core.session_store import MemorySessionStore, SessionRecord, SessionStore
 from session_core.sqlite_session_store import SqliteSessionStore
-from session_core.tokens import TokenSet
 
 KINDS = ["memory", "sqlite"]
 Play = Callable[[SessionStore], Awaitable[None]]
@@ -39,14 +39,6 @@ def kept(request: pytest.FixtureRequest) -> Iterator[Callable[[Play], None]]:
             await play(store)
 
         yield lambda play: asyncio.run(run(play))
-
-
-def record(session_id: str = "s", version: int = 0, token: str = "secret-at", **facts: object) -> SessionRecord:
-    tokens = TokenSet(access_token=token, refresh_token="secret-rt", issued_at=0, expires_at=60, refresh_due_at=50)
-    plain = SessionRecord(
-        session_id=session_id, user_id="ada", version=version, tokens=tokens, started_at=0, last_activity_at=0
-    )
-    return msgspec.structs.replace(plain, **facts)
 
 
 def test_what_was_saved_is_loaded_under_its_new_version(kept: Callable[[Play], None]) -> None:
