@@ -21,6 +21,7 @@ from session_core.fallback_auth_manager import FallbackPolicy
 from session_core.oauth import ClientRegistration
 from session_core.refresh_plan import ProviderProfile
 from session_core.retry_manager import DEFAULT_POLICIES, NO_RETRY, BreakerPolicy, BudgetPolicy, Call, RetryPolicy
+from session_core.sealing import KEY_VARIABLE
 from session_core.secrecy import Discreet
 from session_core.session_limits import AAL1, SessionLimits
 from session_core.tokens import RefreshPolicy
@@ -179,11 +180,11 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """SESSION_CORE_ISSUER and the like: every top-level setting that is one word or yes/no."""
+    """SESSION_CORE_ISSUER and the like: every top-level setting that is one word or yes/no. A key is no setting."""
     plain = [name for name in SessionConfig.__struct_fields__ if name not in ("profile", "api_origins", "tick_s_max")]
     found: dict[str, Any] = {}
     for variable, value in environment.items():
-        if variable.startswith(ENVIRONMENT_PREFIX):
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable != KEY_VARIABLE:
             field = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
             if field not in plain:
                 known = [ENVIRONMENT_PREFIX + name.upper() for name in plain]

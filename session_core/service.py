@@ -19,13 +19,13 @@ from session_core.clock import Clock, SystemClock
 from session_core.config import SessionConfig
 from session_core.deadlines import LoopStatistics
 from session_core.errors import LoginRequest, SessionCoreError
-from session_core.events import Emit, Event, Journal, Origin
+from session_core.events import Emit, Event, Journal, Origin, PersistFailed
 from session_core.fallback_auth_manager import ClientCredential, StoredCredential, UserAgent
 from session_core.jwt_checks import subject_of
 from session_core.oauth_client import OAuthClient
 from session_core.session import Session, Surroundings
 from session_core.session_heartbeat import SessionHeartbeat
-from session_core.session_store import MemorySessionStore, SessionStore
+from session_core.session_store import MemorySessionStore, SessionDamagedError, SessionStore
 from session_core.session_worker import SessionWorker
 from session_core.token_answers import TokenGrant, TokenRefusal, refusal_error
 from session_core.vocabulary import EndReason, Source
@@ -217,11 +217,15 @@ class SessionService:
     async def resume(
         self, session_id: str, *, user_agent: UserAgent | None = None, credential: StoredCredential | None = None
     ) -> Session | None:
-        """Go on with a stored session, after a restart or beside another process; None if none is stored.
+        """Go on with a stored session, after a restart or beside another process; None if none is stored, or no sound one.
 
-        Raises SessionStoreError when the record cannot be read.
+        Raises SessionStoreError when the store cannot be read.
         """
-        record = await self._store.load(session_id)
+        try:
+            record = await self._store.load(session_id)
+        except SessionDamagedError as error:
+            self._journal.record(PersistFailed(error=error.code))
+            return None
         if record is None:
             return None
         id_token = record.tokens.id_token

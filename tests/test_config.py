@@ -224,6 +224,12 @@ def test_a_yes_or_no_that_is_neither_is_refused() -> None:
         load(environment={"SESSION_CORE_ALLOW_INSECURE_HTTP": "yes"}, defaults=MINIMAL)
 
 
+def test_the_key_of_the_session_store_is_no_setting() -> None:
+    """It stands in the environment beside the settings and is not theirs to read."""
+    config = load(environment={"SESSION_CORE_STORE_KEY": "k3y"}, defaults=MINIMAL)
+    assert "k3y" not in str(msgspec.to_builtins(config))
+
+
 @pytest.mark.parametrize("variable", ["SESSION_CORE_ISSUR", "SESSION_CORE_PROFILE", "SESSION_CORE_"])
 def test_an_unknown_variable_is_named(variable: str) -> None:
     """A misspelt one does not pass in silence."""
