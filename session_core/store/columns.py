@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import repeat
+from operator import attrgetter
 from typing import Any, get_args
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from session_core.events import AnyFact, BreakerChanged, Event, Fact, StateChanged, TokenRefreshed
+from session_core.events import AnyFact, BreakerChanged, Event, Fact, NetworkChanged, StateChanged, TokenRefreshed
 from session_core.vocabulary import Outcome
 
 _TEXT, _WORD, _REAL, _WHOLE = pa.string(), pa.string(), pa.float64(), pa.int32()
@@ -32,7 +37,10 @@ PROMOTED: Mapping[str, pa.DataType] = {
     "band": _WORD,
 }
 
-_encode_fact = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
+
+# Reads one column of facts of one kind.
+_Read = Callable[[Sequence[Any]], Iterable[object]]
 
 
 def micros(wall: float) -> int:
@@ -42,43 +50,35 @@ def micros(wall: float) -> int:
 
 def fields_of(fact: type[Fact]) -> dict[str, str]:
     """Which field of this kind of fact fills which promoted column."""
-    if fact is BreakerChanged:
-        return {}  # A breaker's states are not the session's.
+    if fact in (BreakerChanged, NetworkChanged):
+        return {}  # Their states are not the session's.
     names = {name: name for name in fact.__struct_fields__ if name in PROMOTED}
     return names | {"state": "state_to"} if fact is StateChanged else names
 
 
-def _reader(fact: type[Fact]) -> Callable[[Any], tuple[object, ...]]:
-    """A function that reads the promoted values of this kind in the order of PROMOTED."""
-    by_column = fields_of(fact)
-    fields = [by_column.get(column) for column in PROMOTED]
-    # A successful refresh has no outcome of its own, yet every question counts it beside the failed ones.
-    fixed = {"outcome": Outcome.OK.value} if fact is TokenRefreshed else {}
-    blank: list[object] = [fixed.get(column) for column in PROMOTED]
-    filled = [(place, field) for place, field in enumerate(fields) if field is not None]
-
-    def read(event_fact: Any) -> tuple[object, ...]:
-        row = blank.copy()
-        for place, field in filled:
-            row[place] = getattr(event_fact, field)
-        return tuple(row)
-
-    return read
+def _readers(fact: type[Fact]) -> dict[str, _Read]:
+    """What reads each promoted column that this kind fills."""
+    readers: dict[str, _Read] = {column: partial(map, attrgetter(field)) for column, field in fields_of(fact).items()}
+    if fact is TokenRefreshed:
+        # A successful refresh has no outcome of its own, yet every question counts it beside the failed ones.
+        readers["outcome"] = lambda facts: repeat(Outcome.OK.value, len(facts))
+    return readers
 
 
-_READERS = {fact: _reader(fact) for fact in get_args(AnyFact)}
+_READERS = {fact: _readers(fact) for fact in get_args(AnyFact)}
 
 
 def to_table(events: Sequence[Event]) -> pa.Table:
-    """One Arrow table with the columns of `events` in schema.sql. Raises ValueError or OverflowError on what cannot be held."""
+    """One Arrow table with the columns of `events` in schema.sql. Raises ValueError or OverflowError on what cannot be held.
+
+    It is made column by column: a tuple for each event would keep the garbage collector busier than the writer.
+    """
     origins = [event.origin for event in events]
     facts = [event.fact for event in events]
-    promoted = zip(*(_READERS[type(fact)](fact) for fact in facts), strict=True) if events else [()] * len(PROMOTED)
-    moments = pa.array([micros(event.happened_at) for event in events], pa.int64())
     columns = {
         "stream_id": pa.array([origin.stream_id for origin in origins], _TEXT),
         "seq": pa.array([event.seq for event in events], pa.int64()),
-        "happened_at": moments.cast(pa.timestamp("us", tz="UTC")),
+        "happened_at": _moments([event.happened_at for event in events]),
         "monotonic": pa.array([event.monotonic for event in events], _REAL),
         "boot": pa.array([event.boot for event in events], _REAL),
         "session_id": pa.array([origin.session_id for origin in origins], _TEXT),
@@ -91,5 +91,33 @@ def to_table(events: Sequence[Event]) -> pa.Table:
         "scenario": pa.array([origin.scenario for origin in origins], _TEXT),
         "kind": pa.array([type(fact).__name__ for fact in facts], _WORD),
     }
-    columns |= {name: pa.array(values, kind) for (name, kind), values in zip(PROMOTED.items(), promoted, strict=True)}
-    return pa.table(columns | {"fact": pa.array([_encode_fact(fact) for fact in facts], _TEXT)})
+    return pa.table(columns | _promoted(facts) | {"fact": _lines(facts)})
+
+
+def _moments(walls: Sequence[float]) -> pa.Array:
+    """Each as `micros` has it."""
+    whole = pc.round(pc.multiply(pa.array(walls, _REAL), 1e6))
+    return whole.cast(pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+
+
+def _promoted(facts: Sequence[AnyFact]) -> dict[str, pa.Array]:
+    """The promoted columns, filled kind by kind."""
+    rows_of: dict[type[AnyFact], list[int]] = defaultdict(list)
+    for row, fact in enumerate(facts):
+        rows_of[type(fact)].append(row)
+    filled: dict[str, list[object]] = {}
+    for kind, rows in rows_of.items():
+        alike = [facts[row] for row in rows]
+        for name, read in _READERS[kind].items():
+            column = filled.get(name) or filled.setdefault(name, [None] * len(facts))
+            for row, value in zip(rows, read(alike), strict=True):
+                column[row] = value
+    return {
+        name: pa.array(filled[name], kind) if name in filled else pa.nulls(len(facts), kind)
+        for name, kind in PROMOTED.items()
+    }
+
+
+def _lines(facts: Sequence[AnyFact]) -> pa.Array:
+    """The JSON of each; written by one call, because none has a bare newline in it."""
+    return pc.split_pattern(_encode_lines(facts).decode(), "\n").values[: len(facts)]
