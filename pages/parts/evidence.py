@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from session_core.dashboard import charts, exports, loaders, selection, view
+from session_core.dashboard import exports, figures, loaders, selection, view
 from session_core.errors import EventStoreError
 
 LIVE_S = 15
@@ -32,7 +32,7 @@ def _draw(card) -> None:  # noqa: ANN001
             st.caption(answer.alt)
             return
         if answer.figure is not None:
-            st.plotly_chart(answer.figure, key=f"chart_{card.key}", alt=answer.alt, config=charts.NO_TOOLS)
+            st.plotly_chart(answer.figure, key=f"chart_{card.key}", alt=answer.alt, config=figures.NO_TOOLS)
         _table(card, answer, shown)
 
 

@@ -3,7 +3,7 @@
 import httpx
 import streamlit as st
 
-from session_core.dashboard import charts, loaders, selection, wording
+from session_core.dashboard import charts, figures, loaders, selection, wording
 from session_core.errors import EventStoreError, SessionCoreError
 from session_core.web.auth_context import AuthContext, sign_in_link
 from session_core.web.faults import OFFERS
@@ -30,7 +30,7 @@ def answer(auth: AuthContext) -> None:
 def parts(auth: AuthContext) -> None:
     score = auth.picture().status.health
     alt = wording.parts_alt(score)
-    st.plotly_chart(charts.health_parts(score), key="health_parts", alt=alt, config=charts.NO_TOOLS)
+    st.plotly_chart(charts.health_parts(score), key="health_parts", alt=alt, config=figures.NO_TOOLS)
 
 
 @st.fragment(run_every=1)
@@ -45,7 +45,7 @@ def token(auth: AuthContext) -> None:
         figure = charts.token_life(
             life_s=status.token_life_s, left_s=status.token_left_s, refresh_left_s=status.refresh_left_s
         )
-        st.plotly_chart(figure, key="token_life", alt=sentence, config=charts.NO_TOOLS)
+        st.plotly_chart(figure, key="token_life", alt=sentence, config=figures.NO_TOOLS)
 
 
 @st.fragment(run_every=2)

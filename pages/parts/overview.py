@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from session_core.dashboard import charts, loaders, wording
+from session_core.dashboard import charts, figures, loaders, wording
 from session_core.dashboard.cards import Answer, Card, Page
 
 
@@ -33,7 +33,7 @@ PAGE = Page(
         Card("states", "Sessions by state", _states),
         Card("bands", "Health bands now", _bands, height_px=64),
         *(
-            Card(question, drawn.title, partial(_counts, question), height_px=charts.LOW_PX)
+            Card(question, drawn.title, partial(_counts, question), height_px=figures.LOW_PX)
             for question, drawn in charts.COUNTED.items()
         ),
     ),

@@ -1,33 +1,20 @@
-"""Every chart, each a figure from a DataFrame or a value; time always runs from left to right."""
+"""Charts of sessions, tokens and runs, each a figure from a DataFrame or a value; time runs from left to right."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 import pandas as pd
 import plotly.graph_objects as go
-import plotly.io as pio
-from plotly.offline import get_plotlyjs
 
 from session_core.dashboard import theme
+from session_core.dashboard.figures import GRID, LOW_PX, TALL_PX, blank, buckets, local, moment
 from session_core.dashboard.wording import part_name
 from session_core.session_health import HealthScore, band
 from session_core.store import TimeRange
 from session_core.vocabulary import Band, State
-
-Figure = go.Figure
-Table = pd.DataFrame
-
-TALL_PX, LOW_PX = 230, 170
-FEW = 5
-GRID = "rgba(125,135,148,0.25)"
-MARGIN = {"l": 8, "r": 8, "t": 24, "b": 8}
-NO_TOOLS = {"displayModeBar": False, "responsive": True}
 
 
 class CountedView(NamedTuple):
@@ -56,13 +43,13 @@ POLICY_MARKS = (("circle", theme.ACCENT), ("diamond", theme.NEUTRAL), ("square",
 def states_over_time(sessions: pd.DataFrame, span: TimeRange, *, zone: str = "UTC") -> go.Figure:
     """Sessions by state, stacked, each bucket of the range drawn; `zone` is the reader's."""
     wide = sessions.pivot_table(index="bucket", columns="state", values="sessions", fill_value=0)
-    wide = wide.reindex(_buckets(span), fill_value=0)
-    wide.loc[_moment(span.end_s)] = wide.iloc[-1]
-    figure = _figure(TALL_PX, "Sessions", span, zone=zone, most=float(wide.sum(axis=1).max()))
+    wide = wide.reindex(buckets(span), fill_value=0)
+    wide.loc[moment(span.end_s)] = wide.iloc[-1]
+    figure = blank(TALL_PX, "Sessions", span, zone=zone, most=float(wide.sum(axis=1).max()))
     for state in (state for state in State if state in wide.columns):
         hatch = theme.STATE_HATCHES.get(state, "")
         figure.add_scatter(
-            x=_local(wide.index, zone),
+            x=local(wide.index, zone),
             y=wide[state],
             name=state.replace("_", " ").capitalize(),
             stackgroup="sessions",
@@ -77,7 +64,7 @@ def states_over_time(sessions: pd.DataFrame, span: TimeRange, *, zone: str = "UT
 
 def bands_now(sessions: pd.DataFrame) -> go.Figure:
     """Running sessions by health band: one bar, with its counts and words in it."""
-    figure = _figure(64, "", None)
+    figure = blank(64, "", None)
     for name, count in zip(sessions["band"], sessions["sessions"], strict=True):
         word = Band(name)
         figure.add_bar(
@@ -106,10 +93,10 @@ def counts_over_time(counts: pd.DataFrame, span: TimeRange, view: CountedView, *
     """How often, in columns stacked by a word."""
     wide = counts.pivot_table(index="bucket", columns=view.by, values=view.of, aggfunc="sum", fill_value=0)
     most = float(wide.sum(axis=1).max()) if len(wide) else 0.0
-    figure = _figure(LOW_PX, view.of.capitalize(), span, zone=zone, most=most)
+    figure = blank(LOW_PX, view.of.capitalize(), span, zone=zone, most=most)
     for word in sorted(wide.columns, key=lambda word: (word not in view.colours, word)):
         figure.add_bar(
-            x=_local(wide.index, zone),
+            x=local(wide.index, zone),
             y=wide[word],
             name=str(word).replace("_", " ").capitalize(),
             width=span.bucket_width_s * 850,
@@ -127,7 +114,7 @@ def health_parts(score: HealthScore) -> go.Figure:
     """Each part as a bar from 0 to 100 in its band's colour, the lowest last and named."""
     parts = sorted(score.parts._asdict().items(), key=lambda part: -part[1])
     names = [part_name(name) for name, _ in parts]
-    figure = _figure(LOW_PX, "", None)
+    figure = blank(LOW_PX, "", None)
     figure.add_bar(
         x=[max(value, 0.6) for _, value in parts],
         y=names,
@@ -157,7 +144,7 @@ def token_life(*, life_s: float, left_s: float, refresh_left_s: float) -> go.Fig
     refresh_at = min(max(gone_s + refresh_left_s, 0.0), life_s)
     unit_s, unit = (60.0, "min") if life_s >= 600 else (1.0, "s")
     late = refresh_left_s <= 0
-    figure = _figure(104, "", None)
+    figure = blank(104, "", None)
     figure.add_bar(x=[gone_s / unit_s], y=[""], orientation="h", marker={"color": theme.NEUTRAL}, opacity=0.22)
     figure.add_bar(
         x=[left_s / unit_s], y=[""], orientation="h", marker={"color": theme.TROUBLE if late else theme.ACCENT}
@@ -180,7 +167,7 @@ def token_life(*, life_s: float, left_s: float, refresh_left_s: float) -> go.Fig
 def measure_by_scenario(runs: pd.DataFrame, measure: str, unit: str) -> go.Figure:
     """Each scenario's median under each policy, with the range over its seeds."""
     scenarios = list(dict.fromkeys(runs["scenario"]))
-    figure = _figure(90 + 22 * len(scenarios), "", None)
+    figure = blank(90 + 22 * len(scenarios), "", None)
     for (policy, made), (symbol, colour) in zip(
         runs.groupby("policy", sort=False), itertools.cycle(POLICY_MARKS), strict=False
     ):
@@ -202,49 +189,3 @@ def measure_by_scenario(runs: pd.DataFrame, measure: str, unit: str) -> go.Figur
     figure.update_yaxes(categoryorder="array", categoryarray=scenarios[::-1], showgrid=True, tickfont={"size": 11})
     figure.update_xaxes(title={"text": unit}, showgrid=True, gridcolor=GRID, rangemode="tozero")
     return figure.update_layout(hovermode="closest")
-
-
-def as_html(figure: go.Figure, name: str) -> str:
-    """The figure for a page that holds plotly_script() once."""
-    written: str = pio.to_html(
-        figure,
-        full_html=False,
-        include_plotlyjs=False,
-        config={"displaylogo": False, "responsive": True},
-        div_id=name,
-        default_height=f"{figure.layout.height}px",
-    )
-    return written
-
-
-def plotly_script() -> str:
-    script: str = get_plotlyjs()
-    return script
-
-
-def _figure(
-    height_px: int, unit: str, span: TimeRange | None, *, zone: str = "UTC", most: float = math.inf
-) -> go.Figure:
-    """An empty figure; `most` is the highest value, for counts of a few have no ticks between whole numbers."""
-    # The margin is the figure's own, because Streamlit's theme has another for every template.
-    figure = go.Figure(layout={"template": theme.TEMPLATE, "height": height_px, "margin": MARGIN})
-    if unit:
-        figure.update_yaxes(title={"text": unit}, tickformat="~s", dtick=1 if most <= FEW else None)
-    if span is not None:
-        start, end = (_moment(at_s).astimezone(ZoneInfo(zone)) for at_s in (span.start_s, span.end_s))
-        figure.update_xaxes(type="date", range=[start, end], hoverformat="%d %b %H:%M:%S")
-    return figure
-
-
-def _local(moments: pd.Index, zone: str) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(moments).tz_convert(zone)
-
-
-def _buckets(span: TimeRange) -> pd.DatetimeIndex:
-    width_s = span.bucket_width_s
-    first = int(span.start_s // width_s) * width_s
-    return pd.date_range(_moment(first), _moment(span.end_s), freq=f"{width_s}s", inclusive="left", unit="us")
-
-
-def _moment(at_s: float) -> datetime:
-    return datetime.fromtimestamp(at_s, UTC)

@@ -7,14 +7,14 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from session_core.dashboard import charts
+from session_core.dashboard import figures
 
 
 def whole(title: str, answer: str, sections: Iterable[str]) -> str:
     """One file with everything in it, the script that draws once; `sections` are written already."""
     template = Template(files("session_core.dashboard").joinpath("report.html").read_text(encoding="utf-8"))
     return template.substitute(
-        title=escape(title), answer=escape(answer), plotly=charts.plotly_script(), sections="\n".join(sections)
+        title=escape(title), answer=escape(answer), plotly=figures.plotly_script(), sections="\n".join(sections)
     )
 
 

@@ -8,7 +8,7 @@ from html import escape
 
 import pandas as pd
 
-from session_core.dashboard import charts
+from session_core.dashboard import figures
 from session_core.dashboard.cards import Answer, Card
 from session_core.dashboard.html_parts import caption, cell, folded, section, table, whole
 from session_core.sim.run import VERSION
@@ -30,7 +30,7 @@ def _looked_at(words: Mapping[str, str]) -> str:
 def _card(card: Card, answer: Answer) -> str:
     if answer.table.empty:
         return section(card.title, caption(answer.alt))
-    picture = "" if answer.figure is None else charts.as_html(answer.figure, card.key)
+    picture = "" if answer.figure is None else figures.as_html(answer.figure, card.key)
     return section(card.title, caption(answer.alt) + picture + _rows(answer.table, is_open=answer.figure is None))
 
 

@@ -11,7 +11,7 @@ import msgspec
 import pandas as pd
 
 from session_core import lab_output
-from session_core.dashboard import charts, lanes, story, timeline, timeline_chart
+from session_core.dashboard import charts, figures, lanes, story, timeline, timeline_chart
 from session_core.dashboard.html_parts import caption, cell, folded, section, table, whole
 from session_core.dashboard.run_lines import Line, lines_of, offset, without_routine
 from session_core.lab_jobs import Job
@@ -96,7 +96,7 @@ def _charts(runs: Sequence[Run]) -> Iterator[str]:
             figure = charts.measure_by_scenario(found, name, unit)
             yield section(
                 title,
-                caption("The median over the seeds, and from the least to the most.") + charts.as_html(figure, name),
+                caption("The median over the seeds, and from the least to the most.") + figures.as_html(figure, name),
             )
 
 
@@ -124,7 +124,7 @@ def _story(run: Run) -> str:
     said = f"Times count from the sign-in. Health checks that found nothing new are left out.{one_of}{first}"
     return (
         section("What happened", f"<ul>{told}</ul>")
-        + section("Timeline", charts.as_html(timeline_chart.timelines([panel], title=False), "timeline"))
+        + section("Timeline", figures.as_html(timeline_chart.timelines([panel], title=False), "timeline"))
         + section("Line by line", caption(said) + folded(f"{len(lines):,} lines", table([], rows)))
     )
 
