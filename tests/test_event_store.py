@@ -125,9 +125,9 @@ def test_every_promoted_field_exists_in_its_fact(fact: type) -> None:
 
 
 def test_the_arrow_columns_are_those_of_the_schema(store: EventStore) -> None:
-    """Neither side has a column the other does not know, in the same order; the flush is the store's own."""
+    """Neither side has a column the other does not know, in the same order; the last two are the store's own."""
     in_file = store.read("SELECT column_name FROM duckdb_columns() WHERE table_name = 'events'").column(0).to_pylist()
-    assert [*to_table([]).column_names, "flush"] == in_file
+    assert [*to_table([]).column_names, "flush", "session_key"] == in_file
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -215,3 +215,18 @@ def test_two_streams_of_a_session_count_in_the_order_of_their_moments(store: Eve
         pass
     assert ux_figures(store, DAY).active_s == 700.0
     assert ux_figures(store, DAY) == observe([here[0], there, here[1]]).figures
+
+
+def test_a_day_that_is_over_is_laid_out_by_session_and_says_the_same(store: EventStore) -> None:
+    """No event is lost, doubled or changed; the day that goes on is left alone."""
+    days = [event(n, served(), at_s=DAY_S * (n % 3) + n, session=f"s{n % 5}", policy="basic") for n in range(1, 31)]
+    days.sort(key=lambda one: one.happened_at)
+    store.append(days)
+    asked = "SELECT stream_id, seq, happened_at, fact FROM events ORDER BY stream_id, seq"
+    before = store.read(asked)
+    store.fold()
+    assert store.read(asked) == before
+    laid = store.read("SELECT bucket_of(happened_at, 86400) AS day, session_key FROM events ORDER BY rowid").to_pandas()
+    over, going_on = laid[laid["day"] < laid["day"].max()], laid[laid["day"] == laid["day"].max()]
+    assert over.equals(over.sort_values(["day", "session_key"], kind="stable"))
+    assert not going_on["session_key"].is_monotonic_increasing

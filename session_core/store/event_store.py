@@ -36,7 +36,9 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": "false",
 }
 
-_APPEND = "INSERT INTO events BY NAME SELECT *, CAST($flush AS BIGINT) AS flush FROM batch"
+_APPEND = """
+INSERT INTO events BY NAME SELECT *, CAST($flush AS BIGINT) AS flush, key_of(session_id) AS session_key FROM batch
+"""
 _ADD_USE = "INSERT INTO ux_fresh BY NAME FROM batch"
 _ADD_USE_VALUES = "INSERT INTO ux_values_fresh BY NAME FROM batch"
 _ADD_RUN = "INSERT INTO runs BY NAME SELECT * FROM batch"
@@ -61,6 +63,7 @@ FOLD_EVENTS = 50_000
 FOLD_EVENTS_IDLE = 5_000
 MERGE_FOLDS = 16
 ANEW_SESSIONS_MAX = 500
+SORT_EVENTS_MAX = 2_000_000
 
 
 class StoreStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +90,7 @@ class EventStore:
         self._writing = threading.Lock()
         self._ledger = UxLedger()
         self._folds = 0
+        self._may_sort = True
         self._oldest_us: int | None = None
         self._connection: duckdb.DuckDBPyConnection | None = _open(self.path)
         with self._cursor() as cursor:
@@ -150,7 +154,7 @@ class EventStore:
             with self._writing:
                 self._merge()
             return True
-        return False
+        return idle and self._may_sort and self._sort_a_day()
 
     def fold(self) -> None:
         """Do all of it now."""
@@ -159,6 +163,8 @@ class EventStore:
         with self._writing:
             self._fold()
             self._merge()
+        while self._sort_a_day():
+            pass
 
     def forget_before(self, now_s: float, retention: Retention) -> None:
         """Drop what is older, at the wall second `now_s`, than it is to be kept."""
@@ -224,6 +230,7 @@ class EventStore:
                 cursor.execute(statement, dict(given))
         self._unfolded = 0
         self._folds += 1
+        self._may_sort = True
 
     def _merge(self) -> None:
         """One row for each key in the hours that were folded into several times."""
@@ -232,6 +239,16 @@ class EventStore:
                 for statement, given in rollups.merge_since(self._oldest_us // _HOUR_US * _HOUR_US):
                     cursor.execute(statement, dict(given))
         self._folds, self._oldest_us = 0, None
+
+    def _sort_a_day(self) -> bool:
+        """Lay the events of each session of a day side by side, so that one session is found at once."""
+        with self._writing, self._changing() as cursor:
+            found = cursor.execute(rollups.UNSORTED_DAY, {"events_max": SORT_EVENTS_MAX}).fetchall()
+            for (day_us,) in found:
+                for statement, given in rollups.sort_day(day_us):
+                    cursor.execute(statement, dict(given))
+        self._may_sort = bool(found)
+        return self._may_sort
 
     def _count_anew(self) -> None:
         with self._changing() as cursor:

@@ -90,6 +90,30 @@ def merge_since(bucket_us: int) -> Iterator[Statement]:
     yield "DROP TABLE IF EXISTS merged", {}
 
 
+# A day is over once another has begun. A huge one stays as it came: sorting it would keep the writer waiting.
+UNSORTED_DAY = """
+SELECT epoch_us(day)
+FROM (SELECT bucket_of(bucket, 86400) AS day, sum(events) AS events FROM sessions_hours GROUP BY ALL)
+WHERE day < (SELECT bucket_of(max(bucket), 86400) FROM sessions_hours)
+    AND day NOT IN (SELECT day FROM sorted_days) AND events <= $events_max
+ORDER BY day
+LIMIT 1
+"""
+_OF_DAY = """
+happened_at >= make_timestamptz(CAST($day AS BIGINT)) AND happened_at < make_timestamptz(CAST($day AS BIGINT)) + INTERVAL 1 DAY
+"""
+
+
+def sort_day(day_us: int) -> Iterator[Statement]:
+    """What lays the events of a day out session by session, in one transaction."""
+    given = {"day": day_us}
+    yield f"CREATE OR REPLACE TEMP TABLE of_day AS FROM events WHERE {_OF_DAY}", given
+    yield f"DELETE FROM events WHERE {_OF_DAY}", given
+    yield "INSERT INTO events FROM of_day ORDER BY session_key, happened_at, seq", {}
+    yield "DROP TABLE of_day", {}
+    yield "INSERT INTO sorted_days VALUES (make_timestamptz(CAST($day AS BIGINT)))", given
+
+
 def forget_before(now_s: float, retention: Retention) -> Iterator[Statement]:
     """What drops the rows that are older than they are to be kept. Everything must have been folded before."""
 
