@@ -66,7 +66,7 @@ class AlertDesk:
         self._loaded = False
         settings = configured or AlertSettings()
         self._board = Board(settings=settings, configured=settings)
-        self.on_pending: Callable[[], None] = lambda: None
+        self.on_pending: Callable[[], object] = lambda: None
 
     def board(self) -> Board:
         """As it was found last; nobody waits for it."""
