@@ -16,13 +16,18 @@ from unittest import mock
 
 import msgspec
 
+from session_core.alert_rules import DEFAULT_RULES, MINUTE_S, THRESHOLDS, AlertRule, AlertSettings, Measure, Objective
+from session_core.alert_states import TRANSITIONS as ALERT_TRANSITIONS
+from session_core.alert_states import AlertState
 from session_core.config import SessionConfig
 from session_core.events import AnyFact, Event, Origin
 from session_core.provider import Endpoint, FaultKind, ProviderConfig
 from session_core.retry_manager import DEFAULT_POLICIES
 from session_core.session_state import DEADLINE_S, TRANSITIONS
+from session_core.store.alert_words import AlertMessage, condition
 from session_core.vocabulary import EndReason, Outcome, Signal, State
-from session_core.web.settings import PREFIX, LabSettings
+from session_core.web.settings import PREFIX, VARIABLES, LabSettings
+from session_core.web.webhook import Webhook
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -82,6 +87,10 @@ LAB_SETTINGS: Mapping[str, str] = {
     "access_ttl_s": "Seconds an access token of the embedded provider lives",
     "grace_s": "Seconds the embedded provider accepts a spent refresh token again",
     "config_path": "A TOML file with the settings above",
+    "alert_webhook": "Where [alerts](alerts.md) are told; https, or http on this machine",
+    "ingest_key": "What whoever posts events must say; needed where the app listens on more than this machine",
+    "ingest_origins": "Other origins, such as `https://app.example.com`, whose pages may post events; spaces between them",
+    "ingest_posts_per_minute": "Posts of events that one address may make in the long run",
 }
 PROVIDER_SETTINGS: Mapping[str, str] = {
     "issuer": "Its address",
@@ -158,6 +167,44 @@ FAULTS: Mapping[str, str] = {
     "foreign_id_token": "Give an ID token signed with someone else's key",
 }
 
+ALERT_SETTINGS: Mapping[str, str] = {
+    "objective.target": "The share of sessions that are to go uninterrupted",
+    "objective.window_s": "Over how long the budget has to last",
+    "source": "Whose events are watched",
+    "stale_s": "How old the newest event may be before nothing is judged any more",
+    "rules.name": "What the alert is called; each rule needs a name of its own",
+    "rules.measure": "What is counted",
+    "rules.threshold": "`burn`: a multiple of what the objective allows; `health`: a share; the others: sessions",
+    "rules.window_s": "Over how long",
+    "rules.short_window_s": "The second window of a burn rule, which has to be exceeded too",
+    "rules.sessions_min": "How many sessions a window needs before the rule is judged; at least 1 for `burn` and `health`",
+    "rules.urgent": "Whether it cannot wait for the next working day",
+    "rules.enabled": "Whether it is watched",
+}
+ALERT_MESSAGE: Mapping[str, str] = {
+    "version": "Of this form: 1",
+    "id": "The same when a message comes twice",
+    "change": "What became of the alert",
+    "rule": "Its name",
+    "state": "Where it stands since",
+    "open": "Whether it fires, acknowledged or not",
+    "text": "All of it in words",
+    "changed_at": "When it was found, RFC 3339",
+    "silenced_until": "Until when nobody is told",
+    "frozen": "Why it cannot be measured",
+    "urgent": "As the rule says; this and the next four are null once the rule is removed",
+    "measure": "What the rule counts",
+    "threshold": "When it fires",
+    "window_s": "Over how long",
+    "short_window_s": "The second window of a burn rule",
+    "objective": "The share of sessions that are to go uninterrupted",
+    "measured_to": "The end of the windows, RFC 3339",
+    "value": "What was measured over the window: a burn rate, a share or a count",
+    "short_value": "The burn rate over the second window",
+    "sessions": "How many sessions the window held",
+    "found": "In how many of them it was found",
+}
+
 LIVE = frozenset(State) - {State.SIGNED_OUT, State.AUTHENTICATING, State.LOCKED, State.EXPIRED}
 Row = tuple[str, ...]
 
@@ -186,7 +233,7 @@ def lab_settings() -> Iterator[Row]:
     yield from (
         (f"`{PREFIX}{variable}`", default, allowed, meaning)
         for variable, (_, default, allowed, meaning) in zip(
-            ("DB", "ACCESS_TTL_S", "GRACE_S", "CONFIG"),
+            VARIABLES,
             _plain(LabSettings, LAB_SETTINGS),
             strict=True,
         )
@@ -268,6 +315,48 @@ def events() -> Iterator[Row]:
         yield f"**{fact.__name__}**", " ".join(filter(None, said)), fields
 
 
+def alert_rules() -> Iterator[Row]:
+    for rule in DEFAULT_RULES:
+        yield (
+            f"**{rule.name}**",
+            f"`{rule.measure}`",
+            condition(rule),
+            str(rule.sessions_min),
+            "yes" if rule.urgent else "no",
+        )
+
+
+def alert_states() -> Iterator[Row]:
+    for state in AlertState:
+        moves = {(signal, goal) for (origin, signal), goal in ALERT_TRANSITIONS.items() if origin is state is not goal}
+        yield state, _moves(moves)
+
+
+def alert_settings() -> Iterator[Row]:
+    yield from _alert_settings(Objective, "objective.", _ranges(Objective))
+    yield from _alert_settings(AlertSettings, "", _ranges(AlertSettings))
+    limits = _ranges(AlertRule, name="*", measure=Measure.STUCK, threshold=1)
+    own = {name.removeprefix("*: "): limit for name, limit in limits.items()}
+    thresholds = [f"{_number(low)} to {_number(high)}" for low, high in dict.fromkeys(THRESHOLDS.values())]
+    own |= {"threshold": "; ".join(thresholds), "short_window_s": f"{_number(MINUTE_S)} to `window_s`"}
+    yield from _alert_settings(AlertRule, "rules.", own)
+
+
+def _alert_settings(struct: type[msgspec.Struct], path: str, ranges: Mapping[str, str]) -> Iterator[Row]:
+    for field in msgspec.structs.fields(struct):
+        name = path + field.name
+        if name in ALERT_SETTINGS:
+            default = "required" if field.required else _value(field.default)
+            yield f"`{name}`", default, ranges.get(field.name) or _words(field.type), ALERT_SETTINGS[name]
+
+
+def alert_message() -> Iterator[Row]:
+    for field in msgspec.structs.fields(AlertMessage):
+        words = _choices(field.type)
+        kind = ", ".join(f"`{word}`" for word in words) if words else _type(field.type)
+        yield f"`{field.name}`", kind, ALERT_MESSAGE[field.name]
+
+
 TABLES: Mapping[str, tuple[str, Row, Callable[[], Iterator[Row]]]] = {
     "settings": ("configuration.md", ("Setting", "Default", "Allowed", "What it does"), settings),
     "routes": ("configuration.md", ("Setting", "Default", "Allowed", "What it does"), routes),
@@ -281,6 +370,10 @@ TABLES: Mapping[str, tuple[str, Row, Callable[[], Iterator[Row]]]] = {
     "faults": ("provider.md", ("Kind", "What it does"), faults),
     "envelope": ("events.md", ("Field", "Type"), envelope),
     "events": ("events.md", ("Event", "When", "Fields"), events),
+    "alert-rules": ("alerts.md", ("Rule", "Measure", "Fires when", "Sessions", "Urgent"), alert_rules),
+    "alert-states": ("alerts.md", ("State", "Signals and where they lead"), alert_states),
+    "alert-settings": ("alerts.md", ("Setting", "Default", "Allowed", "What it does"), alert_settings),
+    "alert-message": ("alerts.md", ("Field", "Type", "What it says"), alert_message),
 }
 
 
@@ -389,7 +482,7 @@ def _words(kind: Any) -> str:
     words = _choices(kind)
     if words:
         return ", ".join(f"`{word}`" for word in words)
-    names = {bool: "`true`, `false`", str: "text", tuple: "list", Path: "path"}
+    names = {bool: "`true`, `false`", str: "text", tuple: "list", Path: "path", Webhook: "address"}
     for candidate in (get_origin(kind), *(_options(kind))):
         if candidate in names:
             return names[candidate]

@@ -96,6 +96,8 @@ class AlertRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if not self.name.strip() or len(self.name) > NAME_CHARS_MAX or not self.name.isprintable():
             raise ConfigError(f"A rule needs a name of 1 to {NAME_CHARS_MAX} letters; {self.name[:80]!r} is none.")
         require(f"{self.name}: threshold", self.threshold, *THRESHOLDS[self.measure])
+        if not self.measure.is_share and self.threshold != int(self.threshold):
+            raise ConfigError(f"{self.name}: threshold is {self.threshold:g}; sessions are counted in whole numbers.")
         require(f"{self.name}: window_s", self.window_s, MINUTE_S, 90 * DAY_S)
         require(f"{self.name}: sessions_min", self.sessions_min, int(self.measure.is_share), 1_000_000)
         if (self.short_window_s is not None) != (self.measure is Measure.BURN):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -113,14 +113,20 @@ class SessionConfig(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def load(
-    *, file: Path | None = None, environment: Mapping[str, str], defaults: Mapping[str, object] = MappingProxyType({})
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str],
+    defaults: Mapping[str, object] = MappingProxyType({}),
+    leave_out: Collection[str] = (),
 ) -> SessionConfig:
     """Defaults, then the TOML `file`, then SESSION_CORE_… variables. Raises ConfigError, which names place and remedy.
 
-    `policy` is a preset's name or a table of the settings that differ from `professional`.
+    `policy` is a preset's name or a table of the settings that differ from `professional`. `leave_out` names tables of
+    the file that somebody else reads.
     """
     said = _read_environment(environment)
-    settings = {**defaults, **(_read_toml(file) if file is not None else {}), **said}
+    written = {} if file is None else {name: value for name, value in read_toml(file).items() if name not in leave_out}
+    settings = {**defaults, **written, **said}
     place = " or ".join([*([str(file)] if file else []), *(["the environment"] if said or not file else [])])
     if isinstance(settings.get("policy"), str):
         settings["policy"] = preset(str(settings["policy"]))
@@ -149,7 +155,7 @@ def read_policy(name_or_file: str) -> SessionPolicy:
     if not name_or_file.endswith(".toml"):
         return preset(name_or_file)
     file = Path(name_or_file)
-    table = _read_toml(file)
+    table = read_toml(file)
     said = table.get("policy", table)
     if isinstance(said, str):
         return preset(said)
@@ -170,7 +176,8 @@ class _PolicyFile(msgspec.Struct, frozen=True):
     policy: SessionPolicy
 
 
-def _read_toml(file: Path) -> dict[str, Any]:
+def read_toml(file: Path) -> dict[str, Any]:
+    """Raises ConfigError, which names the file and what is wrong with it."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -26,7 +26,7 @@ from session_core.errors import ConfigError, EventStoreError, ProviderError, Sto
 from session_core.http_answers import estimate_skew_s, read_date
 from session_core.oauth import discovery_request, is_secure_url, keys_request, read_discovery, read_keys
 from session_core.provider_metadata import get_request
-from session_core.web.settings import CALLBACK_PATH, read_settings, session_config
+from session_core.web.settings import CALLBACK_PATH, alert_settings, read_settings, session_config
 from session_core.wire import HttpxTransport, WireAnswer, WireFailure, WireRequest
 
 HOST = "127.0.0.1"
@@ -230,6 +230,7 @@ def _check_configured(setup: Setup, resident: Resident) -> Iterator[Finding]:
         return
     try:
         config, embedded = session_config(settings, setup.environment, port=setup.port)
+        alert_settings(settings)
     except ConfigError as error:
         yield _failed("settings", error)
     else:

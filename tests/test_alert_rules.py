@@ -140,6 +140,10 @@ def test_only_what_a_rule_needs_is_measured() -> None:
         ({"short_window_s": 2 * HOUR_S}, "short_window_s is 7200; set it between 60 and 3600."),
         ({"short_window_s": None}, "needs a short window too"),
         ({"sessions_min": 0}, "sessions_min is 0; set it between 1"),
+        (
+            {"measure": Measure.STUCK, "threshold": 1.5, "short_window_s": None},
+            "threshold is 1.5; sessions are counted",
+        ),
         ({"measure": Measure.STUCK}, "has one window only"),
         ({"measure": Measure.HEALTH, "short_window_s": None}, "threshold is 6; set it between 0.001 and 0.999."),
     ],

@@ -23,10 +23,12 @@ import pytest
 from typer.main import get_command
 
 from session_core.__main__ import app
+from session_core.alert_rules import AlertSettings
 from session_core.config import PROFESSIONAL, SessionConfig, load
 from session_core.provider import load_faults
 from session_core.sim.run import run
 from session_core.sim.scenario import read_scenario
+from session_core.web.settings import LabSettings, alert_settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -193,6 +195,8 @@ def test_settings_of_the_pages_are_accepted(block: Block, tmp_path: Path) -> Non
         assert load_faults(file)
     elif "timeline" in block.text:
         assert run(read_scenario(file), PROFESSIONAL, 1).failures == ()
+    elif "[alerts]" in block.text:
+        assert alert_settings(LabSettings(config_path=file)) != AlertSettings()
     else:
         load(file=file, environment={"SESSION_CORE_CLIENT_SECRET": "x"} if "client_secret" in block.text else {})
 

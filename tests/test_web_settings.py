@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from session_core.alert_rules import AlertRule, AlertSettings, Measure, Objective
 from session_core.errors import ConfigError
-from session_core.web.settings import LabSettings, provider_config, read_settings, session_config
+from session_core.vocabulary import Source
+from session_core.web.settings import LabSettings, alert_settings, provider_config, read_settings, session_config
+from session_core.web.webhook import Webhook
 
 
 def test_defaults_need_no_environment() -> None:
@@ -64,3 +67,49 @@ def test_another_issuer_needs_a_client_of_its_own() -> None:
     """The demo client is unknown there."""
     with pytest.raises(ConfigError, match="client_id"):
         session_config(LabSettings(), {"SESSION_CORE_ISSUER": "https://idp.example"}, port=8501)
+
+
+def test_a_webhook_is_read_and_not_shown() -> None:
+    """Its address may be a secret."""
+    settings = read_settings({"SESSION_LAB_ALERT_WEBHOOK": "https://hooks.example/T1?key=hush"})
+    assert settings.alert_webhook == Webhook(url="https://hooks.example/T1?key=hush")
+    assert "hush" not in repr(settings)
+    with pytest.raises(ConfigError, match="SESSION_LAB_ALERT_WEBHOOK cannot be used") as caught:
+        read_settings({"SESSION_LAB_ALERT_WEBHOOK": "http://hooks.example/hush"})
+    assert "hush" not in str(caught.value)
+
+
+def test_alerts_have_a_table_of_their_own(tmp_path: Path) -> None:
+    """In the same file as the sessions' settings, which do not mind it; without one the defaults hold."""
+    file = tmp_path / "lab.toml"
+    file.write_text(
+        'policy = "basic"\n[alerts]\nsource = "import"\n[alerts.objective]\ntarget = 0.99\n'
+        '[[alerts.rules]]\nname = "Stuck"\nmeasure = "stuck"\nthreshold = 3\n',
+        encoding="utf-8",
+    )
+    settings = LabSettings(config_path=file)
+    assert session_config(settings, {}, port=8501)[0].policy.name == "basic"
+    assert alert_settings(settings) == AlertSettings(
+        objective=Objective(target=0.99),
+        source=Source.IMPORT,
+        rules=(AlertRule(name="Stuck", measure=Measure.STUCK, threshold=3),),
+    )
+    file.write_text('policy = "basic"\n', encoding="utf-8")
+    assert alert_settings(settings) == alert_settings(LabSettings()) == AlertSettings()
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("sauce = 'live'", "alerts: Object contains unknown field `sauce`."),
+        ("rules = [{name = 'A', measure = 'speed', threshold = 1}]", r"alerts.rules\[0\].measure: Invalid enum"),
+        ("rules = [{name = 'A', measure = 'stuck', threshold = 0}]", "alerts: A: threshold is 0; set it between 1"),
+    ],
+)
+def test_a_wrong_table_of_alerts_is_named(tmp_path: Path, table: str, said: str) -> None:
+    """With the file and the place in it."""
+    file = tmp_path / "lab.toml"
+    file.write_text(f"[alerts]\n{table}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=said) as caught:
+        alert_settings(LabSettings(config_path=file))
+    assert str(file) in str(caught.value)

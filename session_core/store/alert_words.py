@@ -100,11 +100,11 @@ def condition(rule: AlertRule) -> str:
         case Measure.HEALTH:
             return f"more than {_percent(rule.threshold)} of sessions are in poor or critical health over {over}"
         case Measure.STUCK:
-            return f"at least {rule.threshold:g} sessions get stuck within {over}"
+            return f"at least {_counted(int(rule.threshold), 'session')} got stuck within {over}"
         case Measure.REUSE:
-            return f"at least {rule.threshold:g} sessions have a refresh token used twice and revoked within {over}"
+            return f"at least {_counted(int(rule.threshold), 'session')} had a refresh token used twice within {over}"
         case Measure.RAISED:
-            return f"at least {rule.threshold:g} sessions report what no retry mends within {over}"
+            return f"at least {_counted(int(rule.threshold), 'session')} reported what no retry mends within {over}"
 
 
 def finding(rule: AlertRule, verdict: Verdict) -> str:

@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from session_core.alert_rules import AlertSettings
 from session_core.bounds import require
-from session_core.config import SessionConfig, load
+from session_core.config import SessionConfig, load, read_toml
 from session_core.errors import ConfigError
 from session_core.provider import ProviderConfig, demo_clients
+from session_core.secrecy import Discreet
+from session_core.web.webhook import Webhook
 
 PREFIX = "SESSION_LAB_"
-VARIABLES = ("DB", "ACCESS_TTL_S", "GRACE_S", "CONFIG")
+VARIABLES = (
+    "DB",
+    "ACCESS_TTL_S",
+    "GRACE_S",
+    "CONFIG",
+    "INGEST_KEY",
+    "INGEST_ORIGINS",
+    "INGEST_POSTS_PER_MINUTE",
+    "ALERT_WEBHOOK",
+)
+ALERTS = "alerts"
 CALLBACK_PATH = "/auth/callback"
 PROVIDER_PATH = "/idp"
 SCOPE = "openid profile email offline_access api"
+KEY_CHARS_MIN = 16
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?")
 
 
-class LabSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where events are kept, and how the embedded provider behaves while no other issuer is configured."""
+class LabSettings(Discreet, frozen=True, kw_only=True):
+    """Where events are kept, who may post some, who is told of alerts, and how the embedded provider behaves."""
 
     db_path: Path = Path("data/session_lab.duckdb")
     access_ttl_s: float = 3600.0
     grace_s: float = 30.0
     config_path: Path | None = None
+    ingest_key: str | None = None
+    ingest_origins: tuple[str, ...] = ()
+    ingest_posts_per_minute: float = 600.0
+    alert_webhook: Webhook | None = None
 
     def __post_init__(self) -> None:
         require("SESSION_LAB_ACCESS_TTL_S", self.access_ttl_s, 5, 30 * 86_400)
         require("SESSION_LAB_GRACE_S", self.grace_s, 0, 86_400)
+        require("SESSION_LAB_INGEST_POSTS_PER_MINUTE", self.ingest_posts_per_minute, 1, 60_000)
+
+    def shown(self) -> tuple[str, ...]:
+        return tuple(name for name in self.__struct_fields__ if name != "ingest_key")
 
 
 def read_settings(environment: Mapping[str, str]) -> LabSettings:
@@ -44,6 +68,10 @@ def read_settings(environment: Mapping[str, str]) -> LabSettings:
         access_ttl_s=_number(given, "ACCESS_TTL_S", defaults.access_ttl_s),
         grace_s=_number(given, "GRACE_S", defaults.grace_s),
         config_path=_path(given, "CONFIG"),
+        ingest_key=_key(given.get("INGEST_KEY")),
+        ingest_origins=tuple(map(_origin, given.get("INGEST_ORIGINS", "").replace(",", " ").split())),
+        ingest_posts_per_minute=_number(given, "INGEST_POSTS_PER_MINUTE", defaults.ingest_posts_per_minute),
+        alert_webhook=_webhook(given, "ALERT_WEBHOOK"),
     )
 
 
@@ -59,10 +87,24 @@ def session_config(settings: LabSettings, environment: Mapping[str, str], *, por
         "allow_insecure_http": True,
         "profile": {"rotates": True, "grace_s": settings.grace_s},
     }
-    config = load(file=settings.config_path, environment=environment, defaults=embedded | defaults)
+    config = load(file=settings.config_path, environment=environment, defaults=embedded | defaults, leave_out=(ALERTS,))
     if config.issuer == embedded["issuer"]:
         return config, True
-    return load(file=settings.config_path, environment=environment, defaults=defaults), False
+    return load(file=settings.config_path, environment=environment, defaults=defaults, leave_out=(ALERTS,)), False
+
+
+def alert_settings(settings: LabSettings) -> AlertSettings:
+    """What is watched: the table `alerts` of the TOML file, or what stands for itself. Raises ConfigError."""
+    if settings.config_path is None:
+        return AlertSettings()
+    try:
+        return msgspec.convert(read_toml(settings.config_path).get(ALERTS, {}), AlertSettings)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$")
+        where = f"{ALERTS}{path.rstrip('`')}"
+        raise ConfigError(f"In {settings.config_path}: {where}: {text}.") from None
+    except ConfigError as error:
+        raise ConfigError(f"In {settings.config_path}: {ALERTS}: {error}") from None
 
 
 def provider_config(settings: LabSettings, config: SessionConfig, *, port: int) -> ProviderConfig:
@@ -84,13 +126,40 @@ def _path(given: Mapping[str, str], name: str) -> Path | None:
     return Path(text)
 
 
+def _webhook(given: Mapping[str, str], name: str) -> Webhook | None:
+    if name not in given:
+        return None
+    try:
+        return Webhook(url=given[name])
+    except ConfigError as error:
+        raise ConfigError(f"{PREFIX}{name} cannot be used. {error}") from None
+
+
 def _number(given: Mapping[str, str], name: str, default: float) -> float:
     if name not in given:
         return default
     try:
         return float(given[name])
     except ValueError:
-        raise ConfigError(f"{PREFIX}{name} is {given[name]!r}; give a number of seconds, such as 60.") from None
+        raise ConfigError(f"{PREFIX}{name} is {given[name]!r}; give a number, such as 60.") from None
+
+
+def _key(text: str | None) -> str | None:
+    if text is None:
+        return None
+    if len(text) < KEY_CHARS_MIN or not all("!" <= char <= "~" for char in text):
+        raise ConfigError(
+            f"{PREFIX}INGEST_KEY is too weak; give at least {KEY_CHARS_MIN} letters, digits or signs without a space, "
+            "drawn by chance."
+        )
+    return text
+
+
+def _origin(text: str) -> str:
+    """As browsers say it: a scheme and a host, and a port if it is not the usual one."""
+    if not _ORIGIN.fullmatch(text):
+        raise ConfigError(f"{PREFIX}INGEST_ORIGINS has {text!r}; give origins such as https://app.example.com.")
+    return text
 
 
 def _nearest(name: str) -> str:
