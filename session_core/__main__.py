@@ -91,8 +91,9 @@ def doctor(
 
 for command in (lab_commands.scenarios, lab_commands.simulate, lab_commands.replay, lab_commands.explore):
     app.command()(command)
-for command in (demo_command.demo, store_commands.ingest, store_commands.export):
-    app.command()(command)
+app.command()(demo_command.demo)
+app.command()(store_commands.ingest)
+app.command()(store_commands.export)
 
 
 def main() -> None:

@@ -32,11 +32,10 @@ _MILLISECONDS_AT = 1e11
 # Control characters, those that turn the direction of text, and halves of characters.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _decode = msgspec.json.Decoder(IncomingEvent).decode
-_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why an event is not let in. `line` counts from 1: a line, the place in a list, or a row under the header."""
+    """Why an event is not let in. `line` counts from 1: lines of text, or rows of a table."""
 
     line: int
     error: str
@@ -71,16 +70,6 @@ def lines_of(stream: BinaryIO) -> Sent:
         text = text.removeprefix(codecs.BOM_UTF8) if line == 1 else text
         if text.strip():
             yield line, text.rstrip(b"\n")
-
-
-def elements_of(text: bytes) -> Sent:
-    """The events of a JSON list, or the one event that is not in a list. Raises UnreadableEventsError."""
-    if not text.lstrip().startswith(b"["):
-        return enumerate([text], 1)
-    try:
-        return enumerate(map(bytes, _decode_list(text)), 1)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UnreadableEventsError(f"The list of events cannot be read: {not_json(error)}.") from None
 
 
 def check_columns(names: Sequence[str]) -> None:

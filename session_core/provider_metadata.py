@@ -39,10 +39,11 @@ def is_secure_url(url: str, *, allow_insecure_http: bool = False) -> bool:
         return False
     if not host or parts.username is not None or parts.fragment or any(ord(char) <= 0x20 for char in url):
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and (allow_insecure_http or _is_loopback(host)))
+    return parts.scheme == "https" or (parts.scheme == "http" and (allow_insecure_http or is_loopback(host)))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether this host is the very machine that asks."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

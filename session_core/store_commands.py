@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -19,6 +19,7 @@ from session_core.errors import ConfigError
 from session_core.vocabulary import Source
 
 if TYPE_CHECKING:
+    from session_core.events import Event
     from session_core.ingest import Refusal, Sent
     from session_core.store import EventStore
 
@@ -52,8 +53,14 @@ def ingest(
 
     _require_files(files)
     with _opened(_path(db)) as store:
+
+        def append(events: Sequence[Event]) -> int:
+            added = store.append_once(events)
+            store.maintain(idle=False)
+            return added
+
         for file in files:
-            taken += take_in(store, _read(file), now=now, on_refused=partial(tell, file))
+            taken += take_in(append, _read(file), now=now, on_refused=partial(tell, file))
         store.fold()
     if as_json:
         counts = {"accepted": taken.accepted, "duplicates": taken.duplicates}

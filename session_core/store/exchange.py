@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from session_core.store.event_store import EventStore
 from session_core.vocabulary import Source
 
 BATCH_EVENTS = 5_000
+
+# Stores those events that are not there yet; how many that were.
+Append = Callable[[Sequence[Event]], int]
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,15 +39,14 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def take_in(store: EventStore, sent: Sent, *, now: float, on_refused: Callable[[Refusal], object]) -> Taken:
+def take_in(append: Append, sent: Sent, *, now: float, on_refused: Callable[[Refusal], object]) -> Taken:
     """Store what can be let in, batch by batch. What was stored stays so, also if a later batch raises."""
-    taken, waiting = Taken(), iter(sent)
-    while batch := list(islice(waiting, BATCH_EVENTS)):
+    taken = Taken()
+    while batch := list(islice(sent, BATCH_EVENTS)):
         sifted = sift(batch, now=now)
         for refusal in sifted.refused:
             on_refused(refusal)
-        added = store.append_once(sifted.events)
-        store.maintain(idle=False)
+        added = append(sifted.events)
         taken += Taken(accepted=added, duplicates=len(sifted.events) - added, refused=len(sifted.refused))
     return taken
 
