@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from session_core.clock import SystemClock
+from session_core.demo import DAYS, DAYS_MAX, USERS, USERS_MAX
 
 if TYPE_CHECKING:
     from session_core.demo.fill import Filled
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 def demo(
     *,
     db: Annotated[Path | None, typer.Option(metavar="FILE", help="The event store; the app's own by default.")] = None,
-    users: Annotated[int, typer.Option(metavar="N", min=1, max=2_000, help="How many people.")] = 60,
-    days: Annotated[int, typer.Option(metavar="N", min=1, max=366, help="How many days, up to now.")] = 30,
+    users: Annotated[int, typer.Option(metavar="N", min=1, max=USERS_MAX, help="How many people.")] = USERS,
+    days: Annotated[int, typer.Option(metavar="N", min=1, max=DAYS_MAX, help="How many days, up to now.")] = DAYS,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Other people, other troubles.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Say what was filled in as JSON.")] = False,
     processes: Annotated[
@@ -67,8 +68,8 @@ def _plain(path: Path, filled: Filled) -> dict[str, object]:
     return {
         "db": str(path),
         "users": filled.users,
-        "days": filled.days,
-        "days_planned": filled.days_planned,
+        "days": round(filled.days, 3),
+        "days_planned": round(filled.days_planned, 3),
         "events": filled.events,
         **moments,
     }

@@ -120,7 +120,7 @@ def in_processes(
     """What comes of each job, with its place, as they finish; Ctrl-C, or `stop` answering true, ends it soon."""
     left = iter(enumerate(jobs))
     flying: dict[Future[B], int] = {}
-    with _noting_interrupts() as interrupted, _workers(processes) as pool:
+    with noting_interrupts() as interrupted, _workers(processes) as pool:
         while not (stop() or interrupted()):
             with _deaf_children():
                 for place, job in islice(left, AHEAD * processes - len(flying)):
@@ -165,7 +165,7 @@ def _deaf_children() -> Iterator[None]:
 
 
 @contextmanager
-def _noting_interrupts() -> Iterator[Callable[[], bool]]:
+def noting_interrupts() -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C was pressed; it breaks nothing off by itself. Only the main thread can know."""
     pressed: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 
 import msgspec
 
@@ -12,7 +12,7 @@ from session_core import events as e
 from session_core.demo.incidents import DAY_S
 from session_core.demo.plan import RUN_ID, SCENARIO, Plan, Stay, Stretch
 from session_core.demo.play import Played, play
-from session_core.lab import in_processes, never
+from session_core.lab import in_processes, never, noting_interrupts
 from session_core.sim.clock import EPOCH_S
 from session_core.store import EventStore
 from session_core.store.rollups import forget_run
@@ -26,10 +26,10 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
     """What is in the store now, from `from_s` to `until_s`; less than planned where it was stopped."""
 
     users: int
-    days_planned: float
     from_s: float
-    until_s: float
     switch_s: float
+    until_s: float
+    until_planned_s: float
     events: int
 
     @property
@@ -37,8 +37,12 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
         return (self.until_s - self.from_s) / DAY_S
 
     @property
+    def days_planned(self) -> float:
+        return (self.until_planned_s - self.from_s) / DAY_S
+
+    @property
     def is_stopped(self) -> bool:
-        return self.days < self.days_planned
+        return self.until_s < self.until_planned_s
 
 
 def ignore(_stay: Stay, /) -> None:
@@ -55,22 +59,26 @@ def fill(
 ) -> Filled:
     """Write the sample data of `plan`; an earlier one goes, whatever its seed, and nothing else is touched.
 
-    Ctrl-C, or `stop` answering true, ends it soon; the stretches that are complete by then stay.
+    Ctrl-C, or `stop` answering true, ends it soon; the days that are complete by then stay.
     """
-    store.write(forget_run(RUN_ID))
     written, until_s, incidents = 0, plan.from_s, told_incidents(plan)
-    playing = _play(plan.stays(), processes, stop)
-    with suppress(KeyboardInterrupt), closing(playing):
-        for stretch, played in _complete(plan, playing, on_played):
-            written += _write(store, stretch, played, incidents)
-            until_s = stretch.until_s
-            store.fold()
+    # Only noted: where it would break into a transaction it would be told as the store's failure.
+    with noting_interrupts() as interrupted:
+        store.write(forget_run(RUN_ID))
+        playing = _play(plan.stays(), processes, lambda: stop() or interrupted())
+        with closing(playing):
+            for stretch, played in _complete(plan, playing, on_played):
+                for day_until_s, events in _days(stretch, played, incidents):
+                    store.append(events)
+                    written += len(events)
+                    until_s = day_until_s
+                store.fold()
     return Filled(
         users=plan.users,
-        days_planned=plan.days,
         from_s=plan.from_s,
-        until_s=until_s,
         switch_s=plan.switch_s,
+        until_s=until_s,
+        until_planned_s=plan.until_s,
         events=written,
     )
 
@@ -104,17 +112,16 @@ def _complete(
             due = next(stretches, due)
 
 
-def _write(store: EventStore, stretch: Stretch, played: Sequence[Played], incidents: Sequence[e.Event]) -> int:
-    """A transaction for each day, so that the table is in order of time and little is in memory at once."""
-    written = 0
+def _days(
+    stretch: Stretch, played: Sequence[Played], incidents: Sequence[e.Event]
+) -> Iterator[tuple[float, list[e.Event]]]:
+    """The end of each day and everybody's events of it in order of time: as much as is in memory at once."""
     met = [event for event in incidents if stretch.from_s <= event.happened_at < stretch.until_s]
     for day in range(stretch.days):
         events = [event for part in played for event in part.events_of(day)]
         events += [event for event in met if stretch.day_of(event.happened_at) == day]
         events.sort(key=lambda event: event.happened_at)
-        store.append(events)
-        written += len(events)
-    return written
+        yield min(stretch.from_s + (day + 1) * DAY_S, stretch.until_s), events
 
 
 def told_incidents(plan: Plan) -> list[e.Event]:

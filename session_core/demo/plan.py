@@ -12,6 +12,7 @@ import msgspec
 from session_core.bounds import require
 from session_core.cache_rules import RouteTtl
 from session_core.config import BASIC, PROFESSIONAL, SessionPolicy
+from session_core.demo import DAYS_MAX, USERS_MAX
 from session_core.demo.incidents import DAY_S, Incident, draw_incidents
 from session_core.demo.kits import HOUR_S, KITS, Kit
 from session_core.sim.checks import Check
@@ -22,8 +23,6 @@ from session_core.sim.user import action_times
 SCENARIO = "demo"
 RUN_ID = "demo/sample"
 """What every event of the sample data is marked with, whatever its seed."""
-USERS, DAYS = 60, 30
-USERS_MAX, DAYS_MAX = 2_000, 366
 STRETCH_S_MAX = 5 * DAY_S
 """How long people stay signed in at most, before they sign out of their own accord."""
 NAP_S_MIN = 60.0
@@ -109,21 +108,26 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def stretches(self) -> tuple[Stretch, ...]:
         """In order of time; none of them holds the switch."""
-        half_s = self.days * DAY_S / 2
-        count = ceil(half_s / STRETCH_S_MAX)
-        width_s = half_s / count
-        return tuple(
-            Stretch(
-                number=half * count + number,
-                from_s=begins_s + number * width_s,
-                until_s=begins_s + (number + 1) * width_s,
-                release=release,
-                incidents=draw_incidents(begins_s, begins_s + half_s, seed=self.seed),
-                is_last=half == 1 and number == count - 1,
-            )
-            for half, (begins_s, release) in enumerate([(self.from_s, BEFORE), (self.switch_s, AFTER)])
-            for number in range(count)
-        )
+        made: list[Stretch] = []
+        for release, from_s, until_s in (
+            (BEFORE, self.from_s, self.switch_s),
+            (AFTER, self.switch_s, self.until_s),
+        ):
+            incidents = draw_incidents(from_s, until_s, seed=self.seed)
+            count = ceil((until_s - from_s) / STRETCH_S_MAX)
+            edges = [from_s + number * (until_s - from_s) / count for number in range(count)]
+            made += [
+                Stretch(
+                    number=len(made) + number,
+                    from_s=begins_s,
+                    until_s=ends_s,
+                    release=release,
+                    incidents=incidents,
+                    is_last=ends_s == self.until_s,
+                )
+                for number, (begins_s, ends_s) in enumerate(pairwise([*edges, until_s]))
+            ]
+        return tuple(made)
 
     def incidents(self) -> Iterator[tuple[Release, Incident]]:
         """In order of time, each with what the app ran then."""
@@ -212,7 +216,7 @@ def _sleeps(kit: Kit, acts: Sequence[float], rng: random.Random) -> Iterator[Ste
         if awake_s - asleep_s >= NAP_S_MIN:
             yield Step(at_s=asleep_s, do=Verb.SUSPEND, for_s=awake_s - asleep_s)
             if rng.random() < LATE_NETWORK_SHARE:
-                yield Step(at_s=awake_s, do=Verb.NETWORK_DOWN, for_s=rng.uniform(1, 9))
+                yield Step(at_s=awake_s, do=Verb.NETWORK_DOWN, for_s=rng.uniform(1, 5))
     yield Step(at_s=acts[-1] + kit.sleeps_after_s, do=Verb.SUSPEND)
 
 
