@@ -103,6 +103,14 @@ class OAuthClient:
         """Where the endpoints are. Found out once; a failure is not remembered."""
         return self._metadata or await self._discover_once()
 
+    async def discover(self) -> TokenRefusal | None:
+        """Find out where the endpoints are, ahead of a request that must not wait; why that failed, if it did."""
+        try:
+            await self.metadata()
+        except ProviderError as error:
+            return _undiscovered(error)
+        return None
+
     async def _discover(self) -> ProviderMetadata:
         answer = await self._transport.send(oauth.discovery_request(self.issuer, timeout_s=self._timeout_s))
         self._metadata = oauth.read_discovery(answer, issuer=self.issuer, allow_insecure_http=self._allow_insecure_http)

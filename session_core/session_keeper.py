@@ -18,14 +18,19 @@ from session_core.tokens import TokenSet
 WRITE_S_MAX = 10.0
 LEASE_S = 6.0
 RENEW_S = 2.0
+LOOK_S_MAX = 1.0
 REPLACE_TRIES = 3
 
 
 class Keeping(StrEnum):
-    """What became of one write. After FAILED the session lives on in memory; MOVED and GONE: another process acted."""
+    """What became of one write. After FAILED the session lives on in memory; MOVED and GONE: another process acted.
+
+    LEASED: another process is at work, as far as is known.
+    """
 
     DONE = "done"
     FAILED = "failed"
+    LEASED = "leased"
     MOVED = "moved"
     GONE = "gone"
 
@@ -56,15 +61,49 @@ def marked_before(record: SessionRecord, refresh_sent_at: float) -> bool:
     return record.refresh_sent_at is not None and record.refresh_sent_at < refresh_sent_at
 
 
+class LeaseWatch:
+    """How long another's lease has been seen unrenewed, counted in time in which this process was running itself.
+
+    What holds this process up, a sleep or a stall, may have held up the other just as well, so a longer gap between two
+    looks counts for `LOOK_S_MAX`: after it, the holder has time to renew.
+    """
+
+    __slots__ = ("_looked_at", "_seen_s", "_version")
+
+    def __init__(self) -> None:
+        self._version = self._looked_at = self._seen_s = 0.0
+
+    def is_left(self, record: SessionRecord, *, now: float) -> bool:
+        """Whether whoever holds the lease is dead, as seen at boot second `now`."""
+        renewed = record.version != self._version
+        self._seen_s = 0.0 if renewed else self._seen_s + min(now - self._looked_at, LOOK_S_MAX)
+        self._version, self._looked_at = record.version, now
+        # Seen for a whole lease it is over whatever its time says, which may be of a clock before a restart.
+        return self._seen_s >= (LEASE_S if lease_holds(record, now=now) else LEASE_S - RENEW_S)
+
+
 class SessionKeeper:
     """One session's place in the store. Every write is a compare-and-swap, one at a time and in order.
 
     The mark written ahead of a refresh doubles as a short lease: of several processes only the one whose mark went in
-    may send the refresh token, and a mark not renewed for `LEASE_S` belongs to a process that died.
+    may send the refresh token, and a mark not renewed for `LEASE_S` belongs to a process that died (see LeaseWatch).
     `facts` gives the record as the session knows it; the keeper adds version and lease.
     """
 
-    __slots__ = ("_clock", "_facts", "_known", "_record", "_renewal", "_session_id", "_store", "_version", "_writing")
+    __slots__ = (
+        "_clock",
+        "_facts",
+        "_known",
+        "_leased",
+        "_leased_until",
+        "_record",
+        "_renewal",
+        "_session_id",
+        "_store",
+        "_version",
+        "_watch",
+        "_writing",
+    )
 
     def __init__(
         self,
@@ -86,6 +125,9 @@ class SessionKeeper:
         # Whether the store ever held this session: only then can it be gone.
         self._known = False
         self._renewal: asyncio.Task[None] | None = None
+        # The version of our own latest lease, and the boot second it holds to.
+        self._leased, self._leased_until = 0, 0.0
+        self._watch = LeaseWatch()
 
     @property
     def shared(self) -> bool:
@@ -108,6 +150,7 @@ class SessionKeeper:
             kept = await self.write(tokens, None)
             if kept.keeping in (Keeping.DONE, Keeping.FAILED):
                 break
+            self._version = 0 if kept.latest is None else kept.latest.version
         return kept
 
     async def claim(self, tokens: TokenSet, refresh_sent_at: float) -> Kept:
@@ -117,6 +160,10 @@ class SessionKeeper:
             self.release()
             self._renewal = asyncio.get_running_loop().create_task(self._renew(tokens, refresh_sent_at))
         return kept
+
+    def leads(self, now: float) -> bool:
+        """Whether the claim still holds: not if the device slept between the write and boot second `now`."""
+        return not self.shared or now < self._leased_until
 
     async def look(self) -> Kept:
         """What the store holds: DONE if it is what was written here last."""
@@ -142,12 +189,21 @@ class SessionKeeper:
             return Kept(Keeping.FAILED)
 
     async def _swap(self, record: SessionRecord) -> Kept:
-        version = await self._known_version()
+        version = self._version
+        if version is None:
+            held = await self._store.load(self._session_id)
+            deleted = held is None and self._known and self.shared
+            if deleted or (held is not None and is_news(held, record.tokens)):
+                return self._moved(held)
+            version = 0 if held is None else held.version
+            self._known = self._known or held is not None
         self._version = None
         written = await self._store.save(msgspec.structs.replace(record, version=version))
         if written is not None:
             self._version, self._known = written.version, True
             return Kept(Keeping.DONE)
+        # What another wrote counts as known when it is heeded, or the next write would go over it.
+        self._version = version
         return self._moved(await self._store.load(self._session_id))
 
     async def _lease(self, tokens: TokenSet, refresh_sent_at: float) -> Kept:
@@ -156,20 +212,31 @@ class SessionKeeper:
             latest = await self._store.load(self._session_id)
             if latest is None:
                 return self._moved(None)
-            # Judged by what it holds and not by its version, which may have been read and not been heeded.
-            self.resume(latest)
-            if is_news(latest, tokens) or lease_holds(latest, now=now) or marked_before(latest, refresh_sent_at):
+            if is_news(latest, tokens):
                 return Kept(Keeping.MOVED, latest)
-        return await self._swap(
-            msgspec.structs.replace(self._facts(tokens, refresh_sent_at), lease_until=now + LEASE_S)
-        )
+            if self._is_others(latest) and not self._watch.is_left(latest, now=now):
+                return Kept(Keeping.LEASED, latest)
+            if marked_before(latest, refresh_sent_at):
+                return Kept(Keeping.MOVED, latest)
+            self.resume(latest)
+        kept = await self._extend(tokens, refresh_sent_at)
+        # Another was quicker by a moment.
+        return Kept(Keeping.LEASED, kept.latest) if kept.keeping is Keeping.MOVED else kept
+
+    def _is_others(self, record: SessionRecord) -> bool:
+        return record.lease_until is not None and record.version != self._leased
+
+    async def _extend(self, tokens: TokenSet, refresh_sent_at: float) -> Kept:
+        until = self._clock.boot() + LEASE_S
+        kept = await self._swap(msgspec.structs.replace(self._facts(tokens, refresh_sent_at), lease_until=until))
+        if kept.durable and self._version is not None:
+            self._leased, self._leased_until = self._version, until
+        return kept
 
     async def _renew(self, tokens: TokenSet, refresh_sent_at: float) -> None:
         while True:
             await asyncio.sleep(RENEW_S)
-            until = self._clock.boot() + LEASE_S
-            record = msgspec.structs.replace(self._facts(tokens, refresh_sent_at), lease_until=until)
-            if not (await self._guard(partial(self._swap, record))).durable:
+            if not (await self._guard(partial(self._extend, tokens, refresh_sent_at))).durable:
                 return
 
     async def _compare(self) -> Kept:
@@ -181,18 +248,10 @@ class SessionKeeper:
     async def _delete(self) -> Kept:
         self._version = None
         await self._store.delete(self._session_id)
-        self._version = 0
+        self._version = self._leased = 0
         return Kept(Keeping.DONE)
 
     def _moved(self, latest: SessionRecord | None) -> Kept:
-        self._version = 0 if latest is None else latest.version
         if latest is None:
             return Kept(Keeping.GONE if self._known else Keeping.FAILED)
         return Kept(Keeping.MOVED, latest)
-
-    async def _known_version(self) -> int:
-        if self._version is not None:
-            return self._version
-        held = await self._store.load(self._session_id)
-        self._known = self._known or held is not None
-        return 0 if held is None else held.version

@@ -14,7 +14,7 @@ from session_core.fallback_auth_manager import FallbackAuthManager, LoginNeeded,
 from session_core.oauth_client import OAuthClient
 from session_core.refresh_plan import ProviderProfile, tokens_from
 from session_core.refresh_troubles import RefreshTroubles
-from session_core.session_keeper import Keeping, Kept, SessionKeeper, is_news, lease_holds
+from session_core.session_keeper import Keeping, Kept, SessionKeeper, is_news
 from session_core.session_store import SessionRecord
 from session_core.token_answers import TokenGrant, TokenRefusal
 from session_core.token_holder import TokenHolder
@@ -142,6 +142,12 @@ class TokenRefresher:
     async def _refresh(self, tokens: TokenSet, reason: RefreshReason, *, probed: bool) -> RefreshResult:
         assert tokens.refresh_token is not None, "blocked() lets no session without one through"
         generation, troubles = self._held.generation, self._troubles
+        # Before the claim: between it and the request nothing waits, or the claim could lapse in a sleep.
+        undiscovered = await self._oauth.discover()
+        if generation != self._held.generation:
+            return await self._discard(None)
+        if undiscovered is not None:
+            return await self._refused(tokens, self._unreached(undiscovered, probed=probed), reason, self._clock.boot())
         mark = None
         if self._profile.rotates or self._keeper.shared:
             # Written ahead: a crash between the answer and the commit must not be followed by a blind replay.
@@ -161,18 +167,21 @@ class TokenRefresher:
         marked = mark is not None and self._held.persisted
         if result.outcome is not Outcome.AMBIGUOUS:
             troubles.maybe_spent_at = spent_before
-        if result.outcome is Outcome.OFFLINE and probed:
-            # The network is there and only this endpoint is not: that is the provider's trouble, at its pace.
-            result = msgspec.structs.replace(result, outcome=Outcome.TRANSIENT)
-            troubles.probe_first = True
-        return await self._refused(tokens, result, reason, sent_at, marked=marked)
+        return await self._refused(tokens, self._unreached(result, probed=probed), reason, sent_at, marked=marked)
+
+    def _unreached(self, refusal: TokenRefusal, *, probed: bool) -> TokenRefusal:
+        if refusal.outcome is not Outcome.OFFLINE or not probed:
+            return refusal
+        # The network is there and only this endpoint is not: that is the provider's trouble, at its pace.
+        self._troubles.probe_first = True
+        return msgspec.structs.replace(refusal, outcome=Outcome.TRANSIENT)
 
     async def _claim(self, tokens: TokenSet, reason: RefreshReason) -> RefreshResult | float:
         """Become the one process that refreshes: the mark written ahead, or a result where that is over already."""
         generation, troubles = self._held.generation, self._troubles
         while True:
             mark = troubles.maybe_spent_at if troubles.maybe_spent_at is not None else self._clock.boot()
-            kept = await self._keeper.claim(tokens, mark)
+            kept = await self._lead(tokens, mark)
             if generation != self._held.generation:
                 return await self._discard(None)
             latest, now = kept.latest, self._clock.boot()
@@ -190,7 +199,7 @@ class TokenRefresher:
                 return await self._refused(tokens, refusal, reason, now)
             if latest is None or is_news(latest, tokens):
                 return self.heed(kept)
-            if lease_holds(latest, now=now):
+            if kept.keeping is Keeping.LEASED:
                 await asyncio.sleep(FOLLOW_S)
             elif latest.refresh_sent_at is not None:
                 # The process that sent it died: as after a crash of our own, the refresh token may be spent.
@@ -198,6 +207,13 @@ class TokenRefresher:
                 why = self.blocked(tokens, now)
                 if why is not None:
                     return await self._give_up_refreshing(tokens, why, reason)
+
+    async def _lead(self, tokens: TokenSet, mark: float) -> Kept:
+        while True:
+            kept = await self._keeper.claim(tokens, mark)
+            # Where the device slept as it was written, another may have taken over by now.
+            if not kept.durable or self._keeper.leads(self._clock.boot()):
+                return kept
 
     def _may_go_alone(self, tokens: TokenSet, now: float) -> bool:
         """Without its store a process may refresh if no other can hold the session, or if nothing else is left."""

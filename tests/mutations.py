@@ -82,7 +82,7 @@ def commit(patch: Patch) -> None:
 
 def lease(patch: Patch) -> None:
     """Another process's lease counts for nothing."""
-    patch.setattr("session_core.session_keeper.lease_holds", lambda _record, *, now: False)
+    patch.setattr(SessionKeeper, "_is_others", lambda _self, _record: False)
     patch.setattr("session_core.session_keeper.marked_before", lambda _record, _sent_at: False)
 
 

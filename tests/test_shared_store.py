@@ -10,11 +10,14 @@ import pytest
 from world import World, live
 
 from session_core.errors import SessionEndedError
-from session_core.events import SessionEnded, TokenFollowed, TokenRefreshed
+from session_core.events import RetryScheduled, SessionEnded, TokenFollowed, TokenRefreshed
 from session_core.service import SessionService
 from session_core.session import Session
 from session_core.session_keeper import LEASE_S
 from session_core.session_store import MemorySessionStore, SessionRecord, SessionStoreError
+from session_core.sim.clock import VirtualClock
+from session_core.sim.device import Device
+from session_core.sim.loop import running_loop
 from session_core.vocabulary import EndReason, State
 
 
@@ -37,14 +40,23 @@ class SharedStore(MemorySessionStore):
         return await super().save(record)
 
 
+class SlowToTell(SharedStore):
+    """Says only after a second that a record is written."""
+
+    async def save(self, record: SessionRecord) -> SessionRecord | None:
+        written = await super().save(record)
+        await asyncio.sleep(1.0)
+        return written
+
+
 @asynccontextmanager
-async def another_process(world: World) -> AsyncIterator[SessionService]:
-    """A second service with the same clock, provider and store."""
+async def another_process(world: World, *, clock: VirtualClock | None = None) -> AsyncIterator[SessionService]:
+    """A second service with the same provider and store; on the same device unless it has a clock of its own."""
     first = world.service
     async with SessionService(
         first.config,
         emit=world.events.append,
-        clock=world.clock,
+        clock=clock or world.clock,
         store=first.around.store,
         transport=first._transport,
         pool=first._pool,
@@ -52,6 +64,26 @@ async def another_process(world: World) -> AsyncIterator[SessionService]:
         seed="another",
     ) as service:
         yield service
+
+
+@asynccontextmanager
+async def another_device(world: World, session: Session) -> AsyncIterator[tuple[Device, Session]]:
+    """The session once more, on a device that never sleeps."""
+    desk = Device(running_loop(), "desk")
+    ready, over = asyncio.Event(), asyncio.Event()
+    taken: list[Session] = []
+
+    async def inhabit() -> None:
+        async with another_process(world, clock=desk.clock) as service:
+            taken.append(await beside(service, session))
+            ready.set()
+            await over.wait()
+
+    living = desk.create_task(inhabit())
+    await ready.wait()
+    yield desk, taken[0]
+    over.set()
+    await living
 
 
 async def beside(service: SessionService, session: Session) -> Session:
@@ -147,6 +179,161 @@ def test_a_living_holder_is_never_robbed() -> None:
     world = live(play, store=SharedStore())
     assert world.posts == 2
     assert world.reuse_events == 0
+
+
+@pytest.mark.parametrize("asleep_s", [5.5, 3600.0])
+def test_a_device_that_sleeps_does_not_rob_itself(asleep_s: float) -> None:
+    """Both processes sleep beyond the lease of one: at wake the other waits for it to be renewed."""
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        async with another_process(world) as service:
+            other = await beside(service, session)
+            world.order(kind="delay", delay_s=5.0, endpoint="token", times=1)
+            both = asyncio.gather(session.force_refresh_session(), other.force_refresh_session())
+            await asyncio.sleep(1.0)
+            await world.close_lid(asleep_s)
+            await both
+            assert session._tokens.tokens == other._tokens.tokens
+
+    world = live(play, store=SharedStore(), lid=True, access_ttl_s=7200.0)
+    assert world.posts == 1
+    assert len(world.facts(TokenRefreshed)) == 1
+
+
+def test_who_was_held_up_gives_the_holder_time_to_come_round() -> None:
+    """Both stand still while every clock goes on, the holder a little longer: what the other did not watch is no proof."""
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        async with another_device(world, session) as (desk, other):
+            world.order(kind="delay", delay_s=9.5, endpoint="token", times=1)
+            holder = asyncio.create_task(session.force_refresh_session())
+            await asyncio.sleep(1.0)
+            taker = desk.create_task(other.force_refresh_session())
+            await asyncio.sleep(0.5)
+            assert world.device is not None
+            desk.stall(6.5)
+            world.device.stall(7.0)
+            await asyncio.gather(holder, taker)
+
+    world = live(play, store=SharedStore(), lid=True, grace_s=30.0)
+    assert world.posts == 1
+
+
+def test_a_process_does_not_wait_for_a_lease_of_its_own() -> None:
+    """Its answer was lost, and what it plans as a replay inside the grace window goes out as planned."""
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        world.order(kind="drop_after", endpoint="token", times=1)
+        await session.force_refresh_session()
+        [retry] = world.facts(RetryScheduled)
+        await asyncio.sleep(retry.delay_s + 1.0)
+        assert len(world.facts(TokenRefreshed)) == 1
+
+    world = live(play, store=SharedStore(), grace_s=5.0)
+    assert world.reuse_events == 0
+
+
+def test_another_device_does_not_wait_for_a_sleeper() -> None:
+    """The holder's lid closes in mid-refresh: within ten seconds another device takes over, and the sleeper follows."""
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        async with another_device(world, session) as (desk, other):
+            world.order(kind="hang", endpoint="token", times=1)
+            sleeper = asyncio.create_task(session.force_refresh_session())
+            await asyncio.sleep(1.0)
+            began_at = world.clock.boot()
+            taker = desk.create_task(other.force_refresh_session())
+            await world.close_lid(600.0)
+            await asyncio.gather(sleeper, taker)
+            assert other._tokens.tokens is not None
+            assert other._tokens.tokens.issued_at - began_at <= 10.0
+            await asyncio.sleep(120.0)
+            assert session._tokens.tokens == other._tokens.tokens
+
+    world = live(play, store=SharedStore(), lid=True, grace_s=30.0)
+    assert world.reuse_events == 0
+    assert world.facts(SessionEnded) == []
+
+
+def test_a_claim_that_lapsed_in_a_sleep_is_made_anew_before_anything_is_sent() -> None:
+    """The lid closes between the write and its answer; meanwhile another device has refreshed."""
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        async with another_device(world, session) as (desk, other):
+            sleeper = asyncio.create_task(session.force_refresh_session())
+            await asyncio.sleep(0.5)
+            taker = desk.create_task(other.force_refresh_session())
+            await world.close_lid(600.0)
+            await asyncio.gather(sleeper, taker)
+            assert session._tokens.tokens == other._tokens.tokens
+
+    world = live(play, store=SlowToTell(), lid=True, grace_s=30.0)
+    assert world.posts == 1
+    assert world.reuse_events == 0
+
+
+def test_nothing_is_claimed_before_it_is_known_where_to_send_it() -> None:
+    """A process that starts into a slow provider sleeps while it looks for the endpoint; another device refreshes."""
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        async with another_process(world) as service, another_device(world, session) as (desk, other):
+            starting = await beside(service, session)
+            world.order(kind="delay", delay_s=4.0, endpoint="discovery", times=1)
+            sleeper = asyncio.create_task(starting.force_refresh_session())
+            await asyncio.sleep(1.0)
+            taker = desk.create_task(other.force_refresh_session())
+            await world.close_lid(600.0)
+            await asyncio.gather(sleeper, taker)
+            assert starting._tokens.tokens == other._tokens.tokens
+
+    world = live(play, store=SharedStore(), lid=True, grace_s=30.0)
+    assert world.posts == 1
+    assert world.reuse_events == 0
+
+
+def test_an_answer_that_comes_after_waking_does_not_go_over_newer_tokens() -> None:
+    """What a renewal has seen in the store is not heeded yet: the write of the answer still finds that it is late."""
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        async with another_device(world, session) as (desk, other):
+            world.order(kind="delay", delay_s=9.0, endpoint="token", times=1)
+            sleeper = asyncio.create_task(session.force_refresh_session())
+            await asyncio.sleep(0.5)
+            taker = desk.create_task(other.force_refresh_session())
+            await world.close_lid(7.0)
+            await taker
+            fresh = other._tokens.tokens
+            await sleeper
+            assert session._tokens.tokens == other._tokens.tokens == fresh
+
+    world = live(play, store=SharedStore(), lid=True, grace_s=30.0)
+    assert world.posts == 2
+    assert world.reuse_events == 0
+
+
+def test_a_sign_out_during_another_device_s_refresh_is_not_undone() -> None:
+    """The renewal of the lease sees that the record is gone, and the answer does not bring it back."""
+    store = SharedStore()
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        async with another_device(world, session) as (desk, other):
+            world.order(kind="delay", delay_s=5.0, endpoint="token", times=1)
+            late = asyncio.create_task(session.force_refresh_session())
+            await asyncio.sleep(0.5)
+            await desk.create_task(other.sign_out())
+            await late
+            assert session.state is State.SIGNED_OUT
+            assert len(store) == 0
+
+    live(play, store=store, lid=True)
 
 
 def test_a_sign_out_in_one_process_shows_in_the_others_within_a_minute() -> None:

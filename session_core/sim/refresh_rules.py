@@ -6,7 +6,6 @@ import math
 from collections import deque
 
 from session_core import events as e
-from session_core.session_keeper import LEASE_S
 from session_core.sim.rules import EDGE_S, TRIES, Events, Finding, Found, Setting, Try, of_kind, sent_at, went_out
 from session_core.sim.timelines import Devices, Lives
 from session_core.vocabulary import BreakerState, Outcome, RefreshReason
@@ -16,11 +15,7 @@ TRIES_PER_LIFE_MAX = 4.0
 
 
 def single_flight(events: Events, _setting: Setting) -> Finding:
-    """Of one session, all its processes together, one refresh is under way.
-
-    A lease lapses only in a device's sleep, and where the store refuses it there is none.
-    """
-    devices = Devices(events)
+    """Of one session, all its processes together, one refresh is under way, unless the store refuses to keep a lease."""
     latest: dict[str, tuple[e.Event, Try]] = {}
     unsaved: set[str] = set()
     for event, fact in of_kind(events, e.PersistFailed, *TRIES):
@@ -34,10 +29,8 @@ def single_flight(events: Events, _setting: Setting) -> Finding:
         latest[session] = event, fact
         if before is None or sent_at(event, fact) >= before[0].boot - EDGE_S:
             continue
-        first_at = min(sent_at(event, fact), sent_at(*before))
-        slept = devices.still_s(event.origin.device, first_at, event.boot) >= LEASE_S
         other_process = before[0].origin.stream_id != event.origin.stream_id
-        if not (other_process and (slept or session in unsaved)):
+        if not (other_process and session in unsaved):
             yield Found(event, "two refreshes of one session were under way at the same time")
 
 
