@@ -22,7 +22,7 @@ from session_core.vocabulary import EndReason, Outcome, State
 
 
 def of(sessions: float, now: float, before: float = math.nan) -> wording.Measures:
-    return {"sessions": (sessions, 0), "uninterrupted_percent": (now, before)}
+    return {"sessions": (sessions, 0), "interruption_free_percent": (now, before)}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from session_core.events import (
     Event,
     FallbackTried,
     HeartbeatBeat,
-    LoginRequested,
     Origin,
     RefreshFailed,
     RequestServed,
@@ -26,7 +25,7 @@ from session_core.events import (
     TokenRefreshed,
     UserActed,
 )
-from session_core.store import EventStore, Filters, TimeRange, bucket_width_s, queries
+from session_core.store import EventStore, Filters, TimeRange, bucket_width_s, error_queries, queries, session_queries
 from session_core.store.selection import BUCKETS_MAX, SPAN_S_MAX, WIDTHS_S
 from session_core.vocabulary import (
     Band,
@@ -104,9 +103,9 @@ def failed(outcome: Outcome) -> RefreshFailed:
     )
 
 
-def served(error: ErrorClass | None = None, source: Served = Served.NETWORK) -> RequestServed:
+def served(error: ErrorClass | None = None, source: Served = Served.NETWORK, *, status: int = 200) -> RequestServed:
     return RequestServed(
-        method="GET", route="/", status=200, served=source, duration_ms=1.0, waited_ms=0.0, attempts=1, error=error
+        method="GET", route="/", status=status, served=source, duration_ms=1.0, waited_ms=0.0, attempts=1, error=error
     )
 
 
@@ -148,19 +147,19 @@ def measure(frame: pd.DataFrame, name: str) -> tuple[float, float]:
 
 QUESTIONS: dict[Question, list[str]] = {
     queries.sessions_by_state: ["bucket", "state", "sessions"],
-    queries.sessions_by_band: ["band", "sessions"],
+    queries.sessions_by_band: ["band", "sessions", "health"],
     queries.refreshes_over_time: ["bucket", "outcome", "refreshes"],
     queries.retries_over_time: ["bucket", "call", "cause", "retries"],
     queries.fallbacks_over_time: ["bucket", "step", "outcome", "tries"],
-    queries.errors_over_time: ["bucket", "error", "visible", "errors"],
+    error_queries.errors_over_time: ["bucket", "error", "visible", "errors", "requests", "percent"],
     queries.sign_outs_by_reason: ["reason", "value", "previous"],
-    lambda store, span: queries.session_health(store, "ann", span): [
+    lambda store, span: session_queries.session_health(store, "ann", span): [
         *("happened_at", "health", "band", "lowest", "state", "left_s")
     ],
-    lambda store, span: queries.session_states(store, "ann", span): [
+    lambda store, span: session_queries.session_states(store, "ann", span): [
         *("started_at", "ended_at", "state", "signal", "seconds")
     ],
-    lambda store, _span: queries.session_log(store, "ann"): ["happened_at", "seq", "kind", "fact"],
+    lambda store, _span: session_queries.session_log(store, "ann"): ["happened_at", "seq", "kind", "fact"],
 }
 
 
@@ -179,8 +178,9 @@ def test_the_headline_of_an_empty_store_is_zero_and_its_share_unknown(store: Eve
     frame = queries.headline(store, SPAN)
     assert list(frame.columns) == ["measure", "value", "previous"]
     by_measure = frame.set_index("measure")
-    assert by_measure.loc["uninterrupted_percent"].isna().all()
-    assert (by_measure.drop("uninterrupted_percent") == 0.0).all(axis=None)
+    unknown = [name for name in by_measure.index if name.endswith("_percent") or name == "ux_score"]
+    assert by_measure.loc[unknown].isna().all(axis=None)
+    assert (by_measure.drop(unknown) == 0.0).all(axis=None)
     assert queries.newest_event_at(store) is None
 
 
@@ -297,7 +297,7 @@ def test_bands_are_those_of_the_last_heartbeat_of_running_sessions(store: EventS
     history.add(2.0, SessionEnded(reason=EndReason.SIGNED_OUT), "cid")
     history.add(1.0, started(), "dan")
     frame = queries.sessions_by_band(store, SPAN)
-    assert list(frame.itertuples(index=False, name=None)) == [("excellent", 1), ("fair", 1)]
+    assert list(frame.itertuples(index=False, name=None)) == [("excellent", 1, 90.0), ("fair", 1, 50.0)]
 
 
 def test_refreshes_are_counted_by_bucket_and_outcome(store: EventStore, history: History) -> None:
@@ -326,10 +326,13 @@ def test_retries_fallbacks_and_errors_are_counted_by_what_they_were(store: Event
         (0.0, "stored_credential", "ok"): 1,
         (0.0, "stored_credential", "skipped"): 1,
     }
-    assert counts(queries.errors_over_time(store, SPAN), "error", "visible") == {
+    errors = error_queries.errors_over_time(store, SPAN)
+    assert counts(errors.drop(columns=["requests", "percent"]), "error", "visible") == {
         (0.0, "server", False): 1,
         (0.0, "server", True): 1,
     }
+    assert set(errors["requests"]) == {3}
+    assert errors["percent"].tolist() == pytest.approx([100 / 3] * 2)
 
 
 def test_the_headline_counts_the_range_and_the_one_before(store: EventStore, history: History) -> None:
@@ -355,7 +358,12 @@ def test_the_headline_counts_the_range_and_the_one_before(store: EventStore, his
         "sign_outs": (1.0, 0.0),
         "requests": (3.0, 0.0),
         "visible_errors": (1.0, 0.0),
-        "uninterrupted_percent": (100.0, 100.0),
+        "ux_score": (100.0, pytest.approx(float("nan"), nan_ok=True)),
+        "interruption_free_percent": (100.0, pytest.approx(float("nan"), nan_ok=True)),
+        "interruption_free_users_percent": (100.0, pytest.approx(float("nan"), nan_ok=True)),
+        "error_budget_left_percent": (100.0, pytest.approx(float("nan"), nan_ok=True)),
+        "used_sessions": (1.0, 0.0),
+        "active_h": (pytest.approx(300.0 / 3_600), 0.0),
     }
 
 
@@ -363,22 +371,22 @@ def test_the_headline_counts_the_range_and_the_one_before(store: EventStore, his
     ("fact", "percent"),
     [
         (SessionEnded(reason=EndReason.REFRESH_REJECTED), 50.0),
-        (LoginRequested(reason=EndReason.REFRESH_TOKEN_EXPIRED), 50.0),
-        (served(ErrorClass.AUTH), 50.0),
-        (served(ErrorClass.AUTH, Served.STALE_IF_ERROR), 100.0),
+        (served(ErrorClass.AUTH, status=401), 50.0),
+        (served(ErrorClass.SERVER), 100.0),
         (SessionEnded(reason=EndReason.SIGNED_OUT), 100.0),
         (SessionEnded(reason=EndReason.IDLE_LIMIT), 100.0),
-        (LoginRequested(reason=EndReason.ABSOLUTE_LIMIT), 100.0),
+        (SessionEnded(reason=EndReason.ABSOLUTE_LIMIT), 100.0),
     ],
 )
 def test_only_what_a_person_did_not_ask_for_interrupts(
     store: EventStore, history: History, fact: AnyFact, percent: float
 ) -> None:
-    """A forced sign-in and a visible authorization error do; the user's own sign-out and the limits do not."""
+    """A forced sign-in and a 401 that came through do; other errors, the user's own sign-out and limits do not."""
+    history.add(0.0, UserActed(action="click"), "ann")
     history.add(1.0, fact, "ann")
     history.add(2.0, fact, "ann")
-    history.add(1.0, refreshed(), "bob")
-    assert measure(queries.headline(store, SPAN), "uninterrupted_percent")[0] == percent
+    history.add(1.0, UserActed(action="click"), "bob")
+    assert measure(queries.headline(store, SPAN), "interruption_free_percent")[0] == percent
 
 
 def test_sign_outs_are_counted_by_reason(store: EventStore, history: History) -> None:
@@ -434,8 +442,8 @@ def test_a_filter_is_a_value_and_never_a_piece_of_sql(store: EventStore, history
     history.add(1.0, refreshed())
     hostile = "x'; DROP TABLE events; --"
     assert queries.refreshes_over_time(store, SPAN, Filters(policy=hostile)).empty
-    assert queries.session_log(store, hostile).empty
-    assert len(queries.session_log(store, "ann")) == 1
+    assert session_queries.session_log(store, hostile).empty
+    assert len(session_queries.session_log(store, "ann")) == 1
 
 
 def test_the_log_of_a_session_is_its_latest_events(store: EventStore, history: History) -> None:
@@ -443,7 +451,7 @@ def test_the_log_of_a_session_is_its_latest_events(store: EventStore, history: H
     for at_s in range(5):
         history.add(float(at_s), UserActed(action=f"click {at_s}"))
     history.add(9.0, UserActed(action="another session's"), "bob")
-    frame = queries.session_log(store, "ann", lines_max=2)
+    frame = session_queries.session_log(store, "ann", lines_max=2)
     assert frame["fact"].tolist() == [
         {"kind": "UserActed", "action": "click 4"},
         {"kind": "UserActed", "action": "click 3"},
@@ -455,7 +463,7 @@ def test_the_health_of_a_session_is_each_of_its_heartbeats(store: EventStore, hi
     """With the part that decided the score."""
     history.add(1.0, beat(90.0, Band.EXCELLENT))
     history.add(2.0, beat(15.0, Band.CRITICAL, State.DEGRADED))
-    frame = queries.session_health(store, "ann", SPAN)
+    frame = session_queries.session_health(store, "ann", SPAN)
     assert frame.drop(columns="happened_at").to_numpy().tolist() == [
         [90.0, "excellent", "token_age", "ACTIVE", 30.0],
         [15.0, "critical", "token_age", "DEGRADED", 30.0],
@@ -468,10 +476,10 @@ def test_the_path_of_a_session_ends_with_the_session_or_the_range(store: EventSt
     history.add(70.0, moved(State.DEGRADED))
     history.add(100.0, moved(State.ACTIVE), "bob")
     history.add(130.0, SessionEnded(reason=EndReason.SIGNED_OUT))
-    frame = queries.session_states(store, "ann", SPAN)
+    frame = session_queries.session_states(store, "ann", SPAN)
     assert frame[["state", "seconds", "signal"]].to_numpy().tolist() == [
         ["ACTIVE", 60.0, "refresh_failed"],
         ["DEGRADED", 60.0, "refresh_failed"],
     ]
     assert seconds(frame["ended_at"]) == [70.0, 130.0]
-    assert queries.session_states(store, "bob", SPAN)["seconds"].tolist() == [500.0]
+    assert session_queries.session_states(store, "bob", SPAN)["seconds"].tolist() == [500.0]

@@ -14,6 +14,7 @@ import streamlit as st
 
 from session_core.clock import SystemClock
 from session_core.config import PRESETS, SessionPolicy, read_policy
+from session_core.dashboard.filling import Filling
 from session_core.dashboard.freshness import SteadyCount
 from session_core.dashboard.sweeps import Sweeps, name_of
 from session_core.dashboard.view import View
@@ -21,7 +22,7 @@ from session_core.errors import ConfigError, EventStoreError
 from session_core.lab_jobs import Job
 from session_core.sim.run import Run, run
 from session_core.sim.scenario import CATALOGUE, Scenario, read_scenario
-from session_core.store import EVERYTHING, Filters, TimeRange, queries
+from session_core.store import EVERYTHING, Filters, TimeRange, error_queries, queries, session_queries
 from session_core.store.descriptions import describe_fact, fact_of
 from session_core.store.event_store import EventStore
 from session_core.store.late_store import LateStore
@@ -45,7 +46,7 @@ QUESTIONS: dict[str, Question] = {
     "refreshes": queries.refreshes_over_time,
     "retries": queries.retries_over_time,
     "fallbacks": queries.fallbacks_over_time,
-    "errors": queries.errors_over_time,
+    "errors": error_queries.errors_over_time,
     "filter_values": filter_values,
 }
 _clock = SystemClock()
@@ -53,6 +54,7 @@ _store: LateStore | None = None
 _appended = SteadyCount(HOLD_S)
 _own_policies: dict[str, SessionPolicy] = {}
 sweeps = Sweeps(_clock)
+filling = Filling(_clock)
 
 
 def attach(store: LateStore) -> None:
@@ -64,8 +66,10 @@ def attach(store: LateStore) -> None:
 
 def detach() -> None:
     global _store  # noqa: PLW0603
-    sweeps.stop()
-    sweeps.wait(SWEEP_END_S_MAX)
+    for work in (sweeps, filling):
+        work.stop()
+    for work in (sweeps, filling):
+        work.wait(SWEEP_END_S_MAX)
     _store = None
 
 
@@ -117,7 +121,7 @@ def newest_event_at(filters: Filters = EVERYTHING) -> float | None:
 
 def session_log(session_id: str, *, zone: str) -> pd.DataFrame:
     """The latest lines of one session, newest first: what happened, by the time of day in `zone`."""
-    log = queries.session_log(_opened(), session_id)
+    log = session_queries.session_log(_opened(), session_id)
     log = log[~log["kind"].isin(QUIET_KINDS)].head(LOG_LINES_MAX)
     times = log["happened_at"].dt.tz_convert(zone).dt.strftime("%H:%M:%S")
     return pd.DataFrame({"What happened": [describe_fact(fact_of(fact)) for fact in log["fact"]]}, index=times.tolist())
@@ -162,6 +166,12 @@ def open_store() -> EventStore | None:
         return _opened()
     except EventStoreError:
         return None
+
+
+def fill_sample() -> None:
+    """In the background, if the store can be used."""
+    if (store := open_store()) is not None:
+        filling.start(store)
 
 
 def run_of(job: Job) -> Run:

@@ -133,7 +133,7 @@ def overview_sentence(of: Measures) -> str:
     sessions, _ = of["sessions"]
     if not sessions:
         return "No session was active in this time range."
-    now, before = of["uninterrupted_percent"]
+    now, before = of["interruption_free_percent"]
     word = "good" if now >= 99 else "fair" if now >= 95 else "in trouble"
     compared = ""
     if before == before and abs(now - before) >= NOISE_PERCENT:  # noqa: PLR0124 - NaN where there was nothing before

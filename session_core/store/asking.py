@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,27 +14,44 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR_S = 3_600
 
 
+# Every event by itself, for what rollups do not tell apart.
+_EACH = "(-1, 9223372036854775807, 60)"
+
+
 class Asked(NamedTuple):
-    """`rows` is a condition for WHERE, `grain` the rollup's; `given` are the values both name."""
+    """`rows` is a condition for WHERE, `grain` the rollups'; `given` are the values that it names.
+
+    `counts` and `values` are where to count words and to find values: rollups, or for single sessions or users, whom
+    these do not tell apart, the events.
+    """
 
     grain: str
     rows: str
     given: Mapping[str, object]
     width_s: int
+    counts: str
+    values: str
 
 
-def asked(span: TimeRange, filters: Filters, *, time: str = "bucket", without: str | None = None) -> Asked:
-    """For whole buckets of the span. `without` names a filter that is left out, where its values are what is asked."""
-    span = span.aligned
-    chosen: dict[str, Any] = {
-        name: str(value)
-        for name, value in msgspec.structs.asdict(filters).items()
-        if value is not None and name != without
-    }
-    rows = [f"{time} >= $start", f"{time} < $end", *(f"{name} = ${name}" for name in chosen)]
-    given = chosen | {"start": moment(span.start_s), "end": moment(span.end_s)}
-    grain = "hours" if span.bucket_width_s >= _HOUR_S else "minutes"
-    return Asked(grain, " AND ".join(rows), given, span.bucket_width_s)
+def asked(span: TimeRange, filters: Filters, *, time: str = "bucket", width_s: int | None = None) -> Asked:
+    """For whole buckets of the span, as wide as it has them or as told, and then the span is taken as it is."""
+    if width_s is None:
+        span = span.aligned
+        width_s = span.bucket_width_s
+    rows, given = chosen(filters)
+    edges = {"start": moment(span.start_s), "end": moment(span.end_s)}
+    within = f"{time} >= $start AND {time} < $end AND {rows}"
+    grain = "hours" if width_s >= _HOUR_S else "minutes"
+    one_by_one = filters.session_id is not None or filters.user_id is not None
+    counts = f"words{_EACH}" if one_by_one else f"all_counts_{grain}"
+    values = f"measures{_EACH}" if one_by_one else f"all_values_{grain}"
+    return Asked(grain, within, {**given, **edges}, width_s, counts, values)
+
+
+def chosen(filters: Filters) -> tuple[str, Mapping[str, object]]:
+    """The condition for WHERE under which a row passes the filters, and the values that it names."""
+    given = {name: str(value) for name, value in msgspec.structs.asdict(filters).items() if value is not None}
+    return " AND ".join(f"{name} = ${name}" for name in given) or "true", given
 
 
 def moment(wall: float) -> datetime:

@@ -1,31 +1,26 @@
 """One function per question. Each takes the store, a span of time and filters, and returns a DataFrame.
 
 A DataFrame of an empty store has the same columns and no rows. Times are UTC; `bucket` is the start of a bucket, whose
-width is `TimeRange.bucket_width_s`; buckets in which nothing happened are left out of counts.
+width is `TimeRange.bucket_width_s`; buckets in which nothing happened are left out of counts. A span is read in whole
+buckets (`TimeRange.aligned`). More questions: ux_queries (scores), error_queries, session_queries (single sessions).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 import pandas as pd
 
+from session_core.store.asking import asked, chosen, moment
 from session_core.store.event_store import EventStore
 from session_core.store.selection import EVERYTHING, Filters, TimeRange
-from session_core.vocabulary import Band, EndReason, State
+from session_core.store.ux_queries import ux_score
+from session_core.vocabulary import Band, State
 
 # A session that says nothing for this long has died without saying so; its heartbeat comes every few minutes.
 SILENCE_S_MAX = 24 * 3_600
-
-# The ends a person did not ask for and no policy wanted.
-INTERRUPTIONS = (
-    EndReason.REFRESH_REJECTED,
-    EndReason.REFRESH_TOKEN_EXPIRED,
-    EndReason.REFRESH_AMBIGUOUS,
-    EndReason.NO_REFRESH_TOKEN,
-)
 
 
 def sessions_by_state(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING) -> pd.DataFrame:
@@ -33,12 +28,30 @@ def sessions_by_state(store: EventStore, span: TimeRange, filters: Filters = EVE
 
     The last state known is carried forward until the session ends, signs out or has been silent for a day.
     """
-    return _ask(store, _SESSIONS_BY_STATE, span, filters, lookback_s=SILENCE_S_MAX, signed_out=State.SIGNED_OUT)
+    span = span.aligned
+    given = {
+        "signed_out": State.SIGNED_OUT,
+        "until": moment(span.end_s),
+        "lookback_s": SILENCE_S_MAX,
+    }
+    return _ask(
+        store,
+        _SESSIONS_BY_STATE,
+        _with_lookback(span),
+        filters,
+        span.bucket_width_s,
+        **given,
+        shown_from=moment(span.start_s),
+    )
 
 
 def sessions_by_band(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING) -> pd.DataFrame:
-    """How many running sessions are in each health band at the end of the range, best band first: band, sessions."""
-    return _ask(store, _SESSIONS_BY_BAND, span, filters, lookback_s=SILENCE_S_MAX, bands=list(map(str, Band)))
+    """How many running sessions are in each health band at the end of the range, best band first.
+
+    band, sessions, and health: the mean of the scores last seen in that band.
+    """
+    span = span.aligned
+    return _ask(store, _SESSIONS_BY_BAND, _with_lookback(span), filters, bands=list(map(str, Band)))
 
 
 def refreshes_over_time(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING) -> pd.DataFrame:
@@ -56,24 +69,34 @@ def fallbacks_over_time(store: EventStore, span: TimeRange, filters: Filters = E
     return _ask(store, _FALLBACKS, span, filters)
 
 
-def errors_over_time(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING) -> pd.DataFrame:
-    """API calls that met an error by its class, answered from the cache or not: bucket, error, visible, errors.
-
-    `visible` is False where the caller still got an answer.
-    """
-    return _ask(store, _ERRORS, span, filters)
-
-
 def headline(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING) -> pd.DataFrame:
-    """The counts of the range beside those of the range before, one row per measure: measure, value, previous.
+    """The range beside the one before, one row per measure: measure, value, previous.
 
     sessions (with any event), refreshes_ok, refreshes_failed, retries, fallbacks (steps really tried), sign_outs,
-    requests, visible_errors, and uninterrupted_percent (NaN without sessions): the share of sessions with neither a
-    forced sign-in nor a visible authorization error.
+    requests, visible_errors; then from what people felt, NaN where nobody used a session: ux_score,
+    interruption_free_percent and _users_percent, error_budget_left_percent, used_sessions, active_h.
     """
-    wide = _ask(store, _HEADLINE, span, filters, interruptions=list(map(str, INTERRUPTIONS)))
-    by_period = wide.set_index("period").astype("float64").T
-    return by_period[["value", "previous"]].rename_axis("measure", axis=0).rename_axis(None, axis=1).reset_index()
+    span = span.aligned
+    columns = {}
+    for name, of in (("value", span), ("previous", span.previous)):
+        counted = _ask(store, _HEADLINE, of, filters, span.bucket_width_s).iloc[0].fillna(0).to_dict()
+        columns[name] = {measure: float(value) for measure, value in counted.items()} | _felt(store, of, filters)
+    frame = pd.DataFrame(columns).rename_axis("measure").reset_index()
+    return frame.astype({"value": "float64", "previous": "float64"})
+
+
+def _felt(store: EventStore, span: TimeRange, filters: Filters) -> dict[str, float]:
+    scored = ux_score(store, span, filters)
+    used = scored.sessions > 0
+    free, users = scored.interruption_free_sessions.share, scored.interruption_free_users.share
+    return {
+        "ux_score": scored.score if used else float("nan"),
+        "interruption_free_percent": float("nan") if free is None else 100 * free,
+        "interruption_free_users_percent": float("nan") if users is None else 100 * users,
+        "error_budget_left_percent": 100 * scored.error_budget_left if used else float("nan"),
+        "used_sessions": float(scored.sessions),
+        "active_h": scored.parts["continuity"].samples,
+    }
 
 
 def sign_outs_by_reason(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING) -> pd.DataFrame:
@@ -81,33 +104,25 @@ def sign_outs_by_reason(store: EventStore, span: TimeRange, filters: Filters = E
 
     A session that merely stopped being managed here has not signed out.
     """
-    return _ask(store, _SIGN_OUTS, span, filters)
+    span = span.aligned
+    both = TimeRange(span.previous.start_s, span.end_s)
+    return _ask(store, _SIGN_OUTS, both, filters, span.bucket_width_s, middle=moment(span.start_s))
 
 
 def newest_event_at(store: EventStore, filters: Filters = EVERYTHING) -> datetime | None:
     """When the newest event happened, of those that pass the filters; None in an empty store."""
-    moment: datetime | None = store.read(_NEWEST, {"filters": _given(filters)}).column("newest")[0].as_py()
-    return moment
+    rows, given = chosen(filters)
+    newest: datetime | None = store.read(_NEWEST.format(rows=rows), given).column("newest")[0].as_py()
+    return newest
 
 
-def session_log(store: EventStore, session_id: str, *, lines_max: int = 200) -> pd.DataFrame:
-    """The latest events of one session, newest first: happened_at, seq, kind, fact (a dict with its `kind`)."""
-    parameters = {"session_id": session_id, "lines_max": lines_max}
-    lines: pd.DataFrame = store.read(_SESSION_LOG, parameters).to_pandas()
-    return lines.assign(fact=lines["fact"].map(msgspec.json.decode).astype("object"))
-
-
-def session_health(store: EventStore, session_id: str, span: TimeRange) -> pd.DataFrame:
-    """Each health check of one session: happened_at, health (0–100), band, lowest, state, left_s (of the token)."""
-    return _ask(store, _SESSION_HEALTH, span, Filters(session_id=session_id))
-
-
-def session_states(store: EventStore, session_id: str, span: TimeRange) -> pd.DataFrame:
-    """The path of one session: started_at, ended_at, state, signal, seconds.
-
-    A stretch is listed where it began inside the range; the last one ends with the session or with the range.
-    """
-    return _ask(store, _SESSION_STATES, span, Filters(session_id=session_id))
+def releases(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING) -> pd.DataFrame:
+    """When each version of the app was first seen, of those first seen in the range: happened_at, app_version."""
+    span = span.aligned
+    rows, given = chosen(msgspec.structs.replace(filters, app_version=None))
+    edges = {"start": moment(span.start_s), "end": moment(span.end_s)}
+    answer: pd.DataFrame = store.read(_RELEASES.format(rows=rows), {**given, **edges}).to_pandas()
+    return answer
 
 
 def runs(store: EventStore, filters: Filters = EVERYTHING) -> pd.DataFrame:
@@ -115,65 +130,75 @@ def runs(store: EventStore, filters: Filters = EVERYTHING) -> pd.DataFrame:
 
     `failures` and `sign_out_reasons` are arrays of words, `ux_parts` is a dict.
     """
-    found: pd.DataFrame = store.read(_RUNS, {"filters": _given(filters)}).to_pandas()
+    rows, given = chosen(Filters(scenario=filters.scenario, policy=filters.policy, run_id=filters.run_id))
+    found: pd.DataFrame = store.read(_RUNS.format(rows=rows), given).to_pandas()
     return found.assign(ux_parts=found["ux_parts"].map(msgspec.json.decode).astype("object"))
 
 
-def _given(filters: Filters) -> Mapping[str, str | None]:
-    return {name: None if value is None else str(value) for name, value in msgspec.structs.asdict(filters).items()}
+def _with_lookback(span: TimeRange) -> TimeRange:
+    """Far enough back to find the last word of every session that is not given up."""
+    return TimeRange(span.start_s - SILENCE_S_MAX, span.end_s)
 
 
-def _ask(store: EventStore, sql: str, span: TimeRange, filters: Filters, **more: object) -> pd.DataFrame:
-    """Answer a question; it gets those of the common parameters that it mentions."""
-    common = {
-        "start": span.start_us,
-        "end": span.end_us,
-        "before": span.previous.start_us,
-        "width": span.bucket_width_s,
-        "filters": _given(filters),
-    }
-    asked = {name: value for name, value in common.items() if f"${name}" in sql}
-    answer: pd.DataFrame = store.read(sql, asked | more).to_pandas()
+def _ask(
+    store: EventStore, sql: str, span: TimeRange, filters: Filters, width_s: int | None = None, **more: Any
+) -> pd.DataFrame:
+    """Answer a question about whole buckets, as wide as the span has them or as told."""
+    question = asked(span, filters, width_s=width_s)
+    text = sql.format(**question._asdict())
+    answer: pd.DataFrame = store.read(text, {**question.given, **more}).to_pandas()
     return answer
 
 
 _SESSIONS_BY_STATE = """
 WITH heard AS (
     SELECT session_id,
-        bucket_of(greatest(happened_at, make_timestamptz($start)), $width) AS bucket,
-        last(state ORDER BY happened_at, seq) FILTER (state IS NOT NULL) AS state,
-        last(kind ORDER BY happened_at, seq) FILTER (kind IN ('SessionStarted', 'SessionEnded')) AS edge,
-        max(happened_at) AS heard_at
-    FROM chosen($start - CAST($lookback_s AS BIGINT) * 1000000, $end, $filters)
+        greatest(bucket_of(bucket, {width_s}), $shown_from) AS since,
+        arg_max(state, state_at) AS state,
+        arg_max(edge, edge_at) AS edge,
+        max(last_at) AS heard_at
+    FROM all_sessions_{grain}
+    WHERE {rows}
     GROUP BY ALL
 ), at_end_of_bucket AS (
-    SELECT session_id, bucket, heard_at,
+    SELECT session_id, since, heard_at,
         last_value(state IGNORE NULLS) OVER history AS state,
         last_value(edge IGNORE NULLS) OVER history IS NOT DISTINCT FROM 'SessionEnded' AS ended
     FROM heard
-    WINDOW history AS (PARTITION BY session_id ORDER BY bucket ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+    WINDOW history AS (PARTITION BY session_id ORDER BY since ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
 ), stretches AS (
-    SELECT state, ended, bucket,
+    SELECT state, since,
         least(
-            coalesce(lead(bucket) OVER (PARTITION BY session_id ORDER BY bucket), make_timestamptz($end)),
+            coalesce(lead(since) OVER (PARTITION BY session_id ORDER BY since), $until),
             heard_at + to_seconds($lookback_s)
-        ) AS until
+        ) AS until,
+        ended
     FROM at_end_of_bucket
+), changes AS (
+    SELECT since AS bucket, state, 1 AS step FROM stretches WHERE NOT ended AND state <> $signed_out AND until > since
+    UNION ALL
+    SELECT CASE WHEN bucket_of(until, {width_s}) < until THEN bucket_of(until, {width_s}) + to_seconds({width_s})
+            ELSE until END, state, -1
+    FROM stretches WHERE NOT ended AND state <> $signed_out AND until > since
+), steps AS (
+    SELECT bucket, state, sum(step) AS step FROM changes GROUP BY ALL
+), levels AS (
+    SELECT bucket, state, sum(step) OVER path AS sessions, lead(bucket, 1, $until) OVER path AS until
+    FROM steps
+    WINDOW path AS (PARTITION BY state ORDER BY bucket)
 )
-SELECT b.bucket, state, count(*) AS sessions
-FROM stretches, unnest(range(stretches.bucket, until, to_seconds($width))) AS b(bucket)
-WHERE NOT ended AND state <> $signed_out
-GROUP BY ALL
+SELECT b.bucket, state, CAST(sessions AS BIGINT) AS sessions
+FROM levels, unnest(range(levels.bucket, least(until, $until), to_seconds({width_s}))) AS b(bucket)
+WHERE sessions > 0
 ORDER BY ALL
 """
 
 _SESSIONS_BY_BAND = """
-SELECT band, count(*) AS sessions
+SELECT band, count(*) AS sessions, avg(health) AS health
 FROM (
-    SELECT
-        last(band ORDER BY happened_at, seq) FILTER (band IS NOT NULL) AS band,
-        last(kind ORDER BY happened_at, seq) FILTER (kind IN ('SessionStarted', 'SessionEnded')) AS edge
-    FROM chosen($end - CAST($lookback_s AS BIGINT) * 1000000, $end, $filters)
+    SELECT arg_max(band, band_at) AS band, arg_max(health, band_at) AS health, arg_max(edge, edge_at) AS edge
+    FROM all_sessions_{grain}
+    WHERE {rows}
     GROUP BY session_id
 )
 WHERE band IS NOT NULL AND edge IS DISTINCT FROM 'SessionEnded'
@@ -182,120 +207,66 @@ ORDER BY list_position($bands, band)
 """
 
 _REFRESHES = """
-SELECT bucket_of(happened_at, $width) AS bucket, outcome, count(*) AS refreshes
-FROM chosen($start, $end, $filters)
-WHERE kind IN ('TokenRefreshed', 'RefreshFailed')
+SELECT bucket_of(bucket, {width_s}) AS bucket, outcome, CAST(sum(n) AS BIGINT) AS refreshes
+FROM {counts}
+WHERE {rows} AND kind IN ('TokenRefreshed', 'RefreshFailed')
 GROUP BY ALL
 ORDER BY ALL
 """
 
 _RETRIES = """
-SELECT bucket_of(happened_at, $width) AS bucket, call, cause, count(*) AS retries
-FROM chosen($start, $end, $filters)
-WHERE kind = 'RetryScheduled'
+SELECT bucket_of(bucket, {width_s}) AS bucket, call, cause, CAST(sum(n) AS BIGINT) AS retries
+FROM {counts}
+WHERE {rows} AND kind = 'RetryScheduled'
 GROUP BY ALL
 ORDER BY ALL
 """
 
 _FALLBACKS = """
-SELECT bucket_of(happened_at, $width) AS bucket, step, outcome, count(*) AS tries
-FROM chosen($start, $end, $filters)
-WHERE kind = 'FallbackTried'
-GROUP BY ALL
-ORDER BY ALL
-"""
-
-_ERRORS = """
-SELECT bucket_of(happened_at, $width) AS bucket, error, served IN ('network', 'nothing') AS visible, count(*) AS errors
-FROM chosen($start, $end, $filters)
-WHERE kind = 'RequestServed' AND error IS NOT NULL
+SELECT bucket_of(bucket, {width_s}) AS bucket, step, outcome, CAST(sum(n) AS BIGINT) AS tries
+FROM {counts}
+WHERE {rows} AND kind = 'FallbackTried'
 GROUP BY ALL
 ORDER BY ALL
 """
 
 _HEADLINE = """
-WITH facts AS (
-    SELECT *,
-        CASE WHEN happened_at >= make_timestamptz($start) THEN 'value' ELSE 'previous' END AS period,
-        kind = 'RequestServed' AND error IS NOT NULL AND served IN ('network', 'nothing') AS visible
-    FROM chosen($before, $end, $filters)
-    WHERE user_id <> ''
-), counted AS (
-    SELECT period,
-        count(DISTINCT session_id) AS sessions,
-        count(*) FILTER (kind = 'TokenRefreshed') AS refreshes_ok,
-        count(*) FILTER (kind = 'RefreshFailed') AS refreshes_failed,
-        count(*) FILTER (kind = 'RetryScheduled') AS retries,
-        count(*) FILTER (kind = 'FallbackTried' AND outcome IN ('ok', 'failed', 'later')) AS fallbacks,
-        count(*) FILTER (kind = 'SessionEnded' AND reason <> 'stopped') AS sign_outs,
-        count(*) FILTER (kind = 'RequestServed') AS requests,
-        count(*) FILTER (visible) AS visible_errors,
-        100 - 100 * count(DISTINCT session_id) FILTER (
-            (visible AND error = 'auth')
-            OR (kind IN ('SessionEnded', 'LoginRequested') AND list_contains($interruptions, reason))
-        ) / count(DISTINCT session_id) AS uninterrupted_percent
-    FROM facts
-    GROUP BY period
-)
-SELECT period, coalesce(sessions, 0) AS sessions, coalesce(refreshes_ok, 0) AS refreshes_ok,
-    coalesce(refreshes_failed, 0) AS refreshes_failed, coalesce(retries, 0) AS retries,
-    coalesce(fallbacks, 0) AS fallbacks, coalesce(sign_outs, 0) AS sign_outs, coalesce(requests, 0) AS requests,
-    coalesce(visible_errors, 0) AS visible_errors, uninterrupted_percent
-FROM (VALUES ('value'), ('previous')) AS periods(period) LEFT JOIN counted USING (period)
+SELECT count(DISTINCT session_id) AS sessions,
+    sum(refreshes_ok) AS refreshes_ok,
+    sum(refreshes_failed) AS refreshes_failed,
+    sum(retries) AS retries,
+    sum(fallbacks) AS fallbacks,
+    sum(sign_outs) AS sign_outs,
+    sum(requests) AS requests,
+    sum(visible_errors) AS visible_errors
+FROM all_sessions_{grain}
+WHERE {rows} AND user_id <> ''
 """
 
 _SIGN_OUTS = """
 SELECT reason,
-    count(*) FILTER (happened_at >= make_timestamptz($start)) AS value,
-    count(*) FILTER (happened_at < make_timestamptz($start)) AS previous
-FROM chosen($before, $end, $filters)
-WHERE kind = 'SessionEnded' AND reason <> 'stopped'
+    CAST(coalesce(sum(n) FILTER (bucket >= $middle), 0) AS BIGINT) AS value,
+    CAST(coalesce(sum(n) FILTER (bucket < $middle), 0) AS BIGINT) AS previous
+FROM {counts}
+WHERE {rows} AND kind = 'SessionEnded' AND reason <> 'stopped'
 GROUP BY reason
 ORDER BY value DESC, previous DESC, reason
 """
 
-_NEWEST = """
-SELECT max(happened_at) AS newest
-FROM chosen(-9000000000000000, 9000000000000000, $filters)
-"""
+_NEWEST = "SELECT max(last_at) AS newest FROM all_sessions_hours WHERE {rows}"
 
-_SESSION_LOG = """
-SELECT happened_at, seq, kind, fact
-FROM events
-WHERE session_id = $session_id
-ORDER BY happened_at DESC, seq DESC
-LIMIT $lines_max
-"""
-
-_SESSION_HEALTH = """
-SELECT happened_at, health, band, fact ->> 'lowest' AS lowest, state, CAST(fact -> 'left_s' AS DOUBLE) AS left_s
-FROM chosen($start, $end, $filters)
-WHERE kind = 'HeartbeatBeat'
-ORDER BY happened_at, seq
-"""
-
-_SESSION_STATES = """
-SELECT happened_at AS started_at,
-    coalesce(lead(happened_at) OVER history, make_timestamptz($end)) AS ended_at,
-    state,
-    signal,
-    epoch_us(coalesce(lead(happened_at) OVER history, make_timestamptz($end))) / 1e6 - epoch_us(happened_at) / 1e6
-        AS seconds
-FROM (
-    SELECT happened_at, seq, kind, state, fact ->> 'signal' AS signal
-    FROM chosen($start, $end, $filters)
-    WHERE kind IN ('StateChanged', 'SessionEnded')
-)
-WINDOW history AS (ORDER BY happened_at, seq)
-QUALIFY kind = 'StateChanged'
-ORDER BY happened_at, seq
+_RELEASES = """
+SELECT min(first_at) AS happened_at, app_version
+FROM all_sessions_hours
+WHERE {rows} AND app_version <> ''
+GROUP BY app_version
+HAVING min(first_at) >= $start AND min(first_at) < $end
+ORDER BY ALL
 """
 
 _RUNS = """
 SELECT *
 FROM runs
-WHERE (struct_extract($filters, 'scenario') IS NULL OR scenario = struct_extract($filters, 'scenario'))
-  AND (struct_extract($filters, 'policy') IS NULL OR policy = struct_extract($filters, 'policy'))
-  AND (struct_extract($filters, 'run_id') IS NULL OR run_id = struct_extract($filters, 'run_id'))
+WHERE {rows}
 ORDER BY finished_at DESC, scenario, policy, seed
 """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
 import pandas as pd
 
+from session_core.store.asking import asked
 from session_core.store.event_store import EventStore
 from session_core.store.selection import EVERYTHING, Filters, TimeRange
 
@@ -14,15 +14,9 @@ VALUES_MAX = 200
 
 def filter_values(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING) -> pd.DataFrame:
     """How many sessions have each value, those of most sessions first, 200 a column at most: column, value, sessions."""
-    parameters = {
-        "start": span.start_us,
-        "end": span.end_us,
-        "values_max": VALUES_MAX,
-        "filters": {
-            name: None if value is None else str(value) for name, value in msgspec.structs.asdict(filters).items()
-        },
-    }
-    answer: pd.DataFrame = store.read(_FILTER_VALUES, parameters).to_pandas()
+    question = asked(span, filters)
+    text = _FILTER_VALUES.format(grain=question.grain, rows=question.rows)
+    answer: pd.DataFrame = store.read(text, {**question.given, "values_max": VALUES_MAX}).to_pandas()
     return answer
 
 
@@ -39,7 +33,8 @@ FROM (
         END AS name,
         coalesce(source, policy, app_version, device, scenario) AS value,
         count(DISTINCT session_id) AS sessions
-    FROM chosen($start, $end, $filters)
+    FROM all_sessions_{grain}
+    WHERE {rows}
     GROUP BY GROUPING SETS ((source), (policy), (app_version), (device), (scenario))
 )
 WHERE value <> ''

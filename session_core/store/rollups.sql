@@ -33,7 +33,7 @@ SELECT bucket_of(happened_at, width_s) AS bucket,
     CASE WHEN state IS NOT NULL THEN epoch_us(happened_at) * 1024 + seq % 1024 END AS state_at,
     CASE WHEN kind IN ('SessionStarted', 'SessionEnded') THEN kind END AS edge,
     CASE WHEN kind IN ('SessionStarted', 'SessionEnded') THEN epoch_us(happened_at) * 1024 + seq % 1024 END AS edge_at,
-    CASE WHEN kind = 'SessionEnded' THEN reason END AS end_reason,
+    CASE kind WHEN 'SessionEnded' THEN reason WHEN 'SessionStarted' THEN '' END AS end_reason,
     band,
     health,
     CASE WHEN band IS NOT NULL THEN epoch_us(happened_at) * 1024 + seq % 1024 END AS band_at
@@ -43,17 +43,17 @@ WHERE flush > after_flush AND flush <= upto_flush;
 CREATE TABLE sessions_minutes AS FROM marks(0, 0, 60) LIMIT 0;
 CREATE TABLE sessions_hours AS FROM marks(0, 0, 3600) LIMIT 0;
 
--- How often each thing happened, by the words that tell it from others.
+-- How often each thing happened, by the words that tell it from others; not by session, of which there are too many.
 CREATE MACRO words(after_flush, upto_flush, width_s) AS TABLE
 SELECT bucket_of(happened_at, width_s) AS bucket,
-    device, source, policy, app_version, run_id, scenario,
+    session_id, user_id, device, source, policy, app_version, run_id, scenario,
     kind, outcome, reason, error, step, served, route, call, cause, status, band,
     1::BIGINT AS n
 FROM events
 WHERE flush > after_flush AND flush <= upto_flush;
 
-CREATE TABLE counts_minutes AS FROM words(0, 0, 60) LIMIT 0;
-CREATE TABLE counts_hours AS FROM words(0, 0, 3600) LIMIT 0;
+CREATE TABLE counts_minutes AS SELECT * EXCLUDE (session_id, user_id) FROM words(0, 0, 60) LIMIT 0;
+CREATE TABLE counts_hours AS SELECT * EXCLUDE (session_id, user_id) FROM words(0, 0, 3600) LIMIT 0;
 
 -- Values in bins 2^(1/32) wide, those of histograms.py.
 CREATE MACRO bin_of(amount) AS
@@ -61,7 +61,7 @@ CASE WHEN amount < 0.0009765625 THEN -321 ELSE CAST(round(32 * log2(amount)) AS 
 
 CREATE MACRO measures(after_flush, upto_flush, width_s) AS TABLE
 SELECT bucket_of(happened_at, width_s) AS bucket,
-    device, source, policy, app_version, run_id, scenario, route,
+    session_id, user_id, device, source, policy, app_version, run_id, scenario, route,
     unnest(CASE kind
         WHEN 'RequestServed' THEN [
             {'measure': 'request_ms', 'bin': bin_of(duration_ms)}, {'measure': 'waited_ms', 'bin': bin_of(waited_ms)}]
@@ -77,8 +77,8 @@ FROM events
 WHERE flush > after_flush AND flush <= upto_flush
     AND kind IN ('RequestServed', 'TokenRefreshed', 'CacheServed', 'FallbackTried');
 
-CREATE TABLE values_minutes AS FROM measures(0, 0, 60) LIMIT 0;
-CREATE TABLE values_hours AS FROM measures(0, 0, 3600) LIMIT 0;
+CREATE TABLE values_minutes AS SELECT * EXCLUDE (session_id, user_id) FROM measures(0, 0, 60) LIMIT 0;
+CREATE TABLE values_hours AS SELECT * EXCLUDE (session_id, user_id) FROM measures(0, 0, 3600) LIMIT 0;
 
 -- Whatever went wrong or around trouble, one row each: few enough to be asked one by one.
 CREATE MACRO trouble(after_flush, upto_flush) AS TABLE
@@ -147,13 +147,17 @@ FROM sessions_minutes UNION ALL FROM marks((SELECT unfolded()), 9223372036854775
 CREATE VIEW all_sessions_hours AS
 FROM sessions_hours UNION ALL FROM marks((SELECT unfolded()), 9223372036854775807, 3600);
 CREATE VIEW all_counts_minutes AS
-FROM counts_minutes UNION ALL FROM words((SELECT unfolded()), 9223372036854775807, 60);
+FROM counts_minutes
+UNION ALL SELECT * EXCLUDE (session_id, user_id) FROM words((SELECT unfolded()), 9223372036854775807, 60);
 CREATE VIEW all_counts_hours AS
-FROM counts_hours UNION ALL FROM words((SELECT unfolded()), 9223372036854775807, 3600);
+FROM counts_hours
+UNION ALL SELECT * EXCLUDE (session_id, user_id) FROM words((SELECT unfolded()), 9223372036854775807, 3600);
 CREATE VIEW all_values_minutes AS
-FROM values_minutes UNION ALL FROM measures((SELECT unfolded()), 9223372036854775807, 60);
+FROM values_minutes
+UNION ALL SELECT * EXCLUDE (session_id, user_id) FROM measures((SELECT unfolded()), 9223372036854775807, 60);
 CREATE VIEW all_values_hours AS
-FROM values_hours UNION ALL FROM measures((SELECT unfolded()), 9223372036854775807, 3600);
+FROM values_hours
+UNION ALL SELECT * EXCLUDE (session_id, user_id) FROM measures((SELECT unfolded()), 9223372036854775807, 3600);
 CREATE VIEW all_troubles AS
 FROM troubles UNION ALL FROM trouble((SELECT unfolded()), 9223372036854775807);
 CREATE VIEW all_ux_minutes AS FROM ux_minutes UNION ALL FROM ux_fresh;

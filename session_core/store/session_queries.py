@@ -1,0 +1,174 @@
+"""Questions about single sessions: finding them, and what happened to one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pandas as pd
+
+from session_core.events import AnyFact, Event, Origin
+from session_core.store.asking import asked
+from session_core.store.event_store import EventStore
+from session_core.store.selection import EVERYTHING, Filters, TimeRange
+from session_core.vocabulary import Source
+
+SESSIONS_MAX = 500
+EVENTS_MAX = 20_000
+
+
+def sessions(
+    store: EventStore,
+    span: TimeRange,
+    filters: Filters = EVERYTHING,
+    *,
+    search: str = "",
+    only: str = "all",
+    rows_max: int = SESSIONS_MAX,
+) -> pd.DataFrame:
+    """The sessions of the range, the worst first and then the latest, `rows_max` at most.
+
+    session_id, user_id, device, source, policy, app_version, scenario, run_id, first_at, last_at, events, requests,
+    interruptions (avoidable ones), visible_errors, refreshes_ok, refreshes_failed, retries, sign_outs, state, band,
+    end_reason, and found: how many there are altogether. `search` is part of a session's, user's or device's name;
+    `only` is all, interrupted, errors or ended.
+    """
+    assert only in _ONLY, f"{only} is none of {', '.join(_ONLY)}"
+    question = asked(span, filters)
+    text = _SESSIONS.format(grain=question.grain, rows=question.rows, only=_ONLY[only])
+    answer: pd.DataFrame = store.read(text, {**question.given, "search": search, "rows_max": rows_max}).to_pandas()
+    return answer
+
+
+def session_events(store: EventStore, session_id: str, *, events_max: int = EVENTS_MAX) -> list[Event]:
+    """The latest events of one session, in the order in which they happened."""
+    rows = store.read(_EVENTS, {"session_id": session_id, "events_max": events_max}).to_pylist()
+    origins: dict[tuple[Any, ...], Origin] = {}
+    return [_event(row, origins) for row in reversed(rows)]
+
+
+def session_log(store: EventStore, session_id: str, *, lines_max: int = 200) -> pd.DataFrame:
+    """The latest events of one session, newest first: happened_at, seq, kind, fact (a dict with its `kind`)."""
+    parameters = {"session_id": session_id, "lines_max": lines_max}
+    lines: pd.DataFrame = store.read(_SESSION_LOG, parameters).to_pandas()
+    return lines.assign(fact=lines["fact"].map(msgspec.json.decode).astype("object"))
+
+
+def session_health(store: EventStore, session_id: str, span: TimeRange) -> pd.DataFrame:
+    """Each health check of one session: happened_at, health (0–100), band, lowest, state, left_s (of the token)."""
+    return _ask_one(store, _SESSION_HEALTH, session_id, span)
+
+
+def session_states(store: EventStore, session_id: str, span: TimeRange) -> pd.DataFrame:
+    """The path of one session: started_at, ended_at, state, signal, seconds.
+
+    A stretch is listed where it began inside the range; the last one ends with the session or with the range.
+    """
+    return _ask_one(store, _SESSION_STATES, session_id, span)
+
+
+def _ask_one(store: EventStore, sql: str, session_id: str, span: TimeRange) -> pd.DataFrame:
+    given = {"session_id": session_id, "start": span.start_us, "end": span.end_us}
+    answer: pd.DataFrame = store.read(sql, given).to_pandas()
+    return answer
+
+
+_decode_fact = msgspec.json.Decoder(AnyFact).decode
+
+
+def _event(row: dict[str, Any], origins: dict[tuple[Any, ...], Origin]) -> Event:
+    named = {name: row[name] for name in Origin.__struct_fields__}
+    key = tuple(named.values())
+    if key not in origins:
+        origins[key] = Origin(**named | {"source": Source(row["source"])})
+    happened_at = row["moment_us"] / 1e6
+    return Event(row["seq"], happened_at, row["monotonic"], row["boot"], origins[key], _decode_fact(row["fact"]))
+
+
+_ONLY = {
+    "all": "true",
+    "interrupted": "interruptions > 0",
+    "errors": "visible_errors > 0",
+    "ended": "end_reason IS NOT NULL AND end_reason <> 'stopped'",
+}
+
+_SESSIONS = """
+WITH seen AS (
+    SELECT session_id, any_value(user_id) AS user_id, arg_max(device, last_at) AS device,
+        arg_max(source, last_at) AS source, arg_max(policy, last_at) AS policy,
+        arg_max(app_version, last_at) AS app_version, arg_max(scenario, last_at) AS scenario,
+        arg_max(run_id, last_at) AS run_id,
+        min(first_at) AS first_at, max(last_at) AS last_at,
+        CAST(sum(events) AS BIGINT) AS events, CAST(sum(requests) AS BIGINT) AS requests,
+        CAST(sum(visible_errors) AS BIGINT) AS visible_errors, CAST(sum(refreshes_ok) AS BIGINT) AS refreshes_ok,
+        CAST(sum(refreshes_failed) AS BIGINT) AS refreshes_failed, CAST(sum(retries) AS BIGINT) AS retries,
+        CAST(sum(sign_outs) AS BIGINT) AS sign_outs,
+        arg_max(state, state_at) AS state, arg_max(band, band_at) AS band,
+        nullif(arg_max(end_reason, edge_at), '') AS end_reason
+    FROM all_sessions_{grain}
+    WHERE {rows} AND user_id <> ''
+    GROUP BY session_id
+), felt AS (
+    SELECT session_id, CAST(sum(forced_sign_ins + surfaced_401s) AS BIGINT) AS interruptions
+    FROM all_ux_{grain}
+    WHERE {rows}
+    GROUP BY session_id
+    HAVING interruptions > 0
+), listed AS (
+    SELECT seen.*, coalesce(interruptions, 0) AS interruptions
+    FROM seen LEFT JOIN felt USING (session_id)
+    WHERE $search = '' OR contains(session_id, $search) OR contains(user_id, $search) OR contains(device, $search)
+)
+SELECT session_id, user_id, device, source, policy, app_version, scenario, run_id, first_at, last_at, events, requests,
+    interruptions, visible_errors, refreshes_ok, refreshes_failed, retries, sign_outs, state, band, end_reason,
+    count(*) OVER () AS found
+FROM listed
+WHERE {only}
+ORDER BY interruptions DESC, visible_errors DESC, last_at DESC, session_id
+LIMIT $rows_max
+"""
+
+_EVENTS = """
+SELECT stream_id, session_id, user_id, device, source, policy, app_version, run_id, scenario, seq,
+    epoch_us(happened_at) AS moment_us, monotonic, boot, fact
+FROM events
+WHERE session_key = key_of($session_id) AND session_id = $session_id
+ORDER BY max(happened_at) OVER (PARTITION BY stream_id ORDER BY seq) DESC, stream_id DESC, seq DESC
+LIMIT $events_max
+"""
+
+_SESSION_LOG = """
+SELECT happened_at, seq, kind, fact
+FROM events
+WHERE session_key = key_of($session_id) AND session_id = $session_id
+ORDER BY happened_at DESC, seq DESC
+LIMIT $lines_max
+"""
+
+_OF_SESSION = """
+FROM events
+WHERE session_key = key_of($session_id) AND session_id = $session_id
+    AND happened_at >= make_timestamptz(CAST($start AS BIGINT)) AND happened_at < make_timestamptz(CAST($end AS BIGINT))
+"""
+
+_SESSION_HEALTH = f"""
+SELECT happened_at, health, band, fact ->> 'lowest' AS lowest, state, CAST(fact -> 'left_s' AS DOUBLE) AS left_s
+{_OF_SESSION} AND kind = 'HeartbeatBeat'
+ORDER BY happened_at, seq
+"""
+
+_SESSION_STATES = f"""
+SELECT happened_at AS started_at,
+    coalesce(lead(happened_at) OVER history, make_timestamptz($end)) AS ended_at,
+    state,
+    signal,
+    epoch_us(coalesce(lead(happened_at) OVER history, make_timestamptz($end))) / 1e6 - epoch_us(happened_at) / 1e6
+        AS seconds
+FROM (
+    SELECT happened_at, seq, kind, state, fact ->> 'signal' AS signal
+    {_OF_SESSION} AND kind IN ('StateChanged', 'SessionEnded')
+)
+WINDOW history AS (ORDER BY happened_at, seq)
+QUALIFY kind = 'StateChanged'
+ORDER BY happened_at, seq
+"""
