@@ -46,6 +46,9 @@ class LateStore:
     def checkpoint(self, *, log_bytes_min: int) -> bool:
         return self.opened().checkpoint(log_bytes_min=log_bytes_min)
 
+    def maintain(self, *, idle: bool) -> bool:
+        return self.opened().maintain(idle=idle)
+
     def close(self) -> None:
         with self._lock:
             self._closed = True
