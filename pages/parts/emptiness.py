@@ -1,6 +1,7 @@
 """Where there is nothing to see: why, and one button that mends it."""
 
 import streamlit as st
+from parts import first_start
 
 from session_core.dashboard import emptiness, loaders, selection
 from session_core.errors import EventStoreError
@@ -20,15 +21,12 @@ def stop_if_empty(shown) -> None:  # noqa: ANN001 - what is looked at
         auth_context.sign_in_link("Sign in and start a session")
     else:
         st.button(found.button, key="mend", type="primary", on_click=_mend, args=(found,))
+    first_start.offer_demo(nothing_yet=found.button is None)
     st.stop()
 
 
 def _mend(found) -> None:  # noqa: ANN001
-    if found.range is not None:
-        selection.show_range(found.range)
-    elif found.period is not None:
+    if found.period is not None:
         selection.show_period(found.period)
-    elif found.source is not None:
-        selection.show_source(found.source)
-    elif found.clears_filters:
-        selection.clear_filters()
+    else:
+        selection.show(**found.words)
