@@ -14,9 +14,11 @@ if __name__ == "__main__":
         "operate/session_health.py", title="Session health", icon=":material/ecg_heart:", url_path="health"
     )
     chat = st.Page("operate/chat.py", title="Chat", icon=":material/chat:", url_path="chat")
+    alerts = st.Page("operate/alerts.py", title="Alerts", icon=":material/notifications:", url_path="alerts")
 
     observe = [overview]
-    page = st.navigation({"Observe": observe, "Experiment": [simulate, compare], "Operate": [health, chat]})
-    strange = frame.sidebar(observing=page in observe)
-    frame.banners(strange)
+    pages = {"Observe": observe, "Experiment": [simulate, compare], "Operate": [health, chat, alerts]}
+    page = st.navigation(pages, position="hidden")
+    frame.sidebar(pages, page, observe)
+    frame.banners()
     page.run()

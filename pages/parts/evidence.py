@@ -19,7 +19,7 @@ def live(part, shown):  # noqa: ANN001, ANN201 - what draws; the same as a fragm
 
 
 def _draw(card) -> None:  # noqa: ANN001
-    shown = selection.current(loaders.now_s())
+    shown = selection.asked(loaders.now_s()).view
     with st.container(border=True, key=f"card_{card.key}"):
         st.subheader(card.title, anchor=False)
         try:

@@ -11,28 +11,32 @@ from session_core.web import auth_context
 ANSWER_PX = 30
 
 
-def sidebar(*, observing: bool) -> list[str]:
-    """Filters only where they mean something; what the address says and nobody understands comes back in sentences."""
+def sidebar(pages, current, observing) -> None:  # noqa: ANN001 - pages by section, the one that is open
+    """The way about, and on pages that look at something what they look at."""
     with st.sidebar:
-        strange = filters() if observing else []
+        if current in observing:
+            selection.remember()
+        for section, listed in pages.items():
+            with st.container(gap=None, key=f"pages_{section}"):
+                st.caption(section)
+                for page in listed:
+                    st.page_link(page, query_params=selection.links() if page in observing else None, width="stretch")
+        if current in observing:
+            _controls(selection.asked(loaders.now_s()))
         store_badge()
         signed_in()
         if auth_context.embedded_provider():
             st.badge("Embedded test provider", icon=":material/science:", color="orange")
-    return strange
 
 
-def filters() -> list[str]:
-    now_s = loaders.now_s()
-    strange = [*selection.draw_time(now_s), *selection.draw_source()]
-    selection.draw_filters(loaders.options(selection.current(now_s).span, selection.source()))
-    selection.draw_compare()
-    return strange
+def _controls(asked) -> None:  # noqa: ANN001 - what the address asks for
+    selection.draw_time(asked)
+    selection.draw_source(asked)
+    selection.draw_filters(asked, loaders.options(asked.view.span, asked.view.source))
+    selection.draw_compare(asked)
 
 
-def banners(strange) -> None:  # noqa: ANN001 - sentences
-    for sentence in strange:
-        st.info(sentence, icon=":material/link_off:")
+def banners() -> None:
     trouble = auth_context.store_trouble()
     if trouble:
         st.warning(f"{trouble} Sessions go on meanwhile.", icon=":material/database_off:")
@@ -40,14 +44,17 @@ def banners(strange) -> None:  # noqa: ANN001 - sentences
 
 def begin(page):  # noqa: ANN001, ANN201 - a page of cards; what is looked at
     """Its title and its answer; where there is nothing to look at, why, and the page ends here."""
-    shown = selection.current(loaders.now_s())
+    shown, *_, troubles = selection.asked(loaders.now_s())
+    for sentence in troubles:
+        st.info(sentence, icon=":material/link_off:")
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.title(page.title, anchor=False, width="content")
-        with st.container(horizontal=True, vertical_alignment="center", width="content"):
-            simulated_badge(shown)
-            _export(page, shown)
+        tools = st.container(horizontal=True, vertical_alignment="center", width="content")
     st.caption(_looked_at(shown))
     emptiness.stop_if_empty(shown)
+    with tools:
+        simulated_badge(shown)
+        _export(page, shown)
     evidence.live(_answer, shown)(page)
     return shown
 
@@ -91,7 +98,7 @@ def signed_in() -> None:
 def _answer(page) -> None:  # noqa: ANN001
     try:
         with st.skeleton(height=ANSWER_PX):
-            sentence = page.answer(selection.current(loaders.now_s()))
+            sentence = page.answer(selection.asked(loaders.now_s()).view)
     except EventStoreError:
         sentence = "The figures come back with the event store."
     st.markdown(f"#### {sentence}")

@@ -22,7 +22,7 @@ def to_html(title: str, sentence: str, shown: Sequence[tuple[Card, Answer]], wor
 
 
 def _looked_at(words: Mapping[str, str]) -> str:
-    said = {**words, "Version": f"session_core {VERSION}"}
+    said = {**words, "Times in tables": "UTC", "Version": f"session_core {VERSION}"}
     rows = [[cell(escape(name), "th"), cell(escape(word), "td")] for name, word in said.items()]
     return section("What was looked at", table([], rows))
 

@@ -9,204 +9,138 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 from session_core.dashboard import view
-from session_core.dashboard.view import View
-from session_core.store import Filters, TimeRange
+from session_core.dashboard.view import Asked
+from session_core.store import TimeRange
 
-CUSTOM = "Custom"
-RANGE_KEY, SOURCE_KEY, COMPARE_KEY = "range", "source", "compare"
-# Other names than those of an opened run, which are in the same address.
-FILTER_KEYS: Mapping[str, str] = {
-    "policy": "with_policy",
-    "app_version": "with_version",
-    "device": "with_device",
-    "scenario": "with_scenario",
-}
-# The address speaks RFC 3339, the two fields the reader's own time.
-FROM, UNTIL = "from", "until"
-FIELDS: Mapping[str, str] = {FROM: "from_here", UNTIL: "until_here"}
-PERIOD, RELATIVE = "period", "relative"
+# The controls of the frame show what the address says; what is chosen in them is written there.
+KEYS: Mapping[str, str] = {word: f"look_{word}" for word in view.WORDS}
+REMEMBERED = "looked_at"
 
 
-def draw_time(now_s: float) -> list[str]:
-    """In the menu script, so that it outlives a change of page; what could not be understood, in sentences."""
-    address = said((RANGE_KEY, FROM, UNTIL))
-    if RANGE_KEY not in address and {FROM, UNTIL} <= address.keys():
-        st.session_state[RANGE_KEY] = CUSTOM
+def asked(now_s: float) -> Asked:
+    """What the address asks for, in the reader's time zone."""
+    return view.read(_address(), now_s, zone())
+
+
+def links() -> dict[str, str]:
+    """What the way to another page of this kind carries along."""
+    return dict(st.session_state.get(REMEMBERED, {}))
+
+
+def remember() -> None:
+    """From the menu script, on the pages that look at something."""
+    st.session_state[REMEMBERED] = _address()
+
+
+def draw_time(now: Asked) -> None:
+    _control(view.RANGE, now.range)
     st.segmented_control(
         "Time range",
-        [*view.RANGES, CUSTOM],
-        default=view.RANGE_DEFAULT,
+        [*view.RANGES, view.CUSTOM],
         required=True,
-        key=RANGE_KEY,
-        bind="query-params",
-        on_change=_range_chosen,
-        args=(now_s,),
+        key=KEYS[view.RANGE],
+        on_change=_chosen,
+        args=(now.view.span,),
         width="stretch",
     )
-    if st.session_state[RANGE_KEY] in view.RANGES:
-        st.session_state[RELATIVE] = st.session_state[RANGE_KEY]
-    strange = view.stranger(
-        "time range", address.get(RANGE_KEY, CUSTOM), dict.fromkeys([*view.RANGES, CUSTOM]), view.DEFAULT_SHOWN
-    )
-    return [sentence for sentence in (strange, _draw_period()) if sentence]
+    if now.range == view.CUSTOM:
+        for word in (view.FROM, view.UNTIL):
+            _control(word, _here(st.query_params.get(word, "")))
+            st.datetime_input(
+                word.capitalize(),
+                None,
+                key=KEYS[word],
+                on_change=_chosen,
+                min_value=f"{view.EARLIEST:%Y-%m-%d}",
+                max_value=f"{view.LATEST:%Y-%m-%d}",
+                format="YYYY-MM-DD",
+            )
 
 
-def draw_source() -> list[str]:
-    strange = view.stranger(
-        "source",
-        said([SOURCE_KEY]).get(SOURCE_KEY, view.SOURCE_DEFAULT),
-        view.SOURCES,
-        f"shown is {view.SOURCE_DEFAULT}",
-    )
-    st.pills(
-        "Source",
-        list(view.SOURCES),
-        default=view.SOURCE_DEFAULT,
-        required=True,
-        key=SOURCE_KEY,
-        bind="query-params",
-        wrap=True,
-    )
-    return [strange] if strange else []
+def draw_source(now: Asked) -> None:
+    _control(view.SOURCE, now.source)
+    st.pills("Source", list(view.SOURCES), required=True, key=KEYS[view.SOURCE], on_change=_chosen, wrap=True)
 
 
-def draw_filters(options: Mapping[str, Sequence[str]]) -> None:
+def draw_filters(now: Asked, options: Mapping[str, Sequence[str]]) -> None:
     """A value that is not among the options stays: whoever follows a link sees what it says, if only that it is empty."""
-    given = len({key for key in FILTER_KEYS.values() if st.session_state.get(key)} | said(FILTER_KEYS.values()).keys())
+    given = sum(getattr(now.view.filters, name) is not None for name in view.FILTERS)
     with st.expander(f"Filters · {given}" if given else "Filters", icon=":material/filter_alt:", expanded=given > 0):
-        for name, key in FILTER_KEYS.items():
+        for name, label in view.FILTERS.items():
+            word = view.FILTER_WORDS[name]
+            _control(word, getattr(now.view.filters, name))
             st.selectbox(
-                view.FILTERS[name],
+                label,
                 options.get(name, ()),
                 index=None,
                 placeholder="All",
-                key=key,
-                bind="query-params",
+                key=KEYS[word],
+                on_change=_chosen,
                 accept_new_options=True,
             )
 
 
-def draw_compare() -> None:
-    st.toggle("Compare with previous period", value=True, key=COMPARE_KEY, bind="query-params")
+def draw_compare(now: Asked) -> None:
+    _control(view.COMPARE, now.view.compare)
+    st.toggle("Compare with previous period", key=KEYS[view.COMPARE], on_change=_chosen)
 
 
-def source() -> Filters:
-    return Filters(source=view.SOURCES[st.session_state.get(SOURCE_KEY) or view.SOURCE_DEFAULT])
-
-
-def current(now_s: float) -> View:
-    """What the frame's controls say; whatever of it makes no sense is as by default."""
-    period = _period()[0] if st.session_state.get(RANGE_KEY) == CUSTOM else None
-    word = st.session_state.get(RANGE_KEY)
-    span = TimeRange.last(view.RANGES.get(str(word), view.RANGES[view.RANGE_DEFAULT]), now_s)
-    given = {name: st.session_state.get(key) or None for name, key in FILTER_KEYS.items()}
-    return View(
-        span=span if period is None else period.aligned,
-        filters=Filters(source=source().source, **given),
-        compare=bool(st.session_state.get(COMPARE_KEY, True)),
-        zone=zone(),
-        live=period is None,
-    )
-
-
-def show_range(word: str) -> None:
-    """For a button's callback, like those below: look at one of the relative ranges."""
-    st.session_state[RANGE_KEY] = word
-    _forget_period()
+def show(**words: str | None) -> None:
+    """For a button's callback: look at this instead, by the words of the address; None is as by default."""
+    _go({**_address(), **words})
 
 
 def show_period(span: TimeRange) -> None:
-    st.session_state[RANGE_KEY] = CUSTOM
-    _set_period({FROM: view.rfc3339(span.start_s), UNTIL: view.rfc3339(span.end_s)})
-
-
-def show_source(word: str) -> None:
-    st.session_state[SOURCE_KEY] = word
-
-
-def clear_filters() -> None:
-    for key in FILTER_KEYS.values():
-        st.session_state[key] = None
+    _go(_address() | {view.FROM: view.rfc3339(span.start_s), view.UNTIL: view.rfc3339(span.end_s), view.RANGE: None})
 
 
 def zone() -> str:
     """The reader's time zone."""
-    name = st.context.timezone or "UTC"
     try:
-        return ZoneInfo(name).key
+        return ZoneInfo(st.context.timezone or "UTC").key
     except (ZoneInfoNotFoundError, ValueError):
         return "UTC"
 
 
-def _range_chosen(now_s: float) -> None:
-    """A range of one's own begins as the one that was shown."""
-    if st.session_state[RANGE_KEY] == CUSTOM:
-        show_period(TimeRange.last(view.RANGES[st.session_state.get(RELATIVE, view.RANGE_DEFAULT)], now_s))
+def _address() -> dict[str, str]:
+    return said(view.WORDS)
+
+
+def _control(word: str, value: object) -> None:
+    st.session_state[KEYS[word]] = value
+
+
+def _chosen(span: TimeRange | None = None) -> None:
+    """All controls, not only the one that changed: a second choice may be quicker than the address of the first."""
+    given = {word: st.session_state.get(key) for word, key in KEYS.items()}
+    words: dict[str, str | None] = {word: given[word] for word in view.FILTER_WORDS.values()}
+    words |= {view.SOURCE: str(given[view.SOURCE]).lower(), view.COMPARE: None if given[view.COMPARE] else "0"}
+    if given[view.RANGE] != view.CUSTOM:
+        words[view.RANGE] = given[view.RANGE]
+    elif span is not None and not said((view.FROM, view.UNTIL)):
+        # A range of one's own begins as the one that was shown.
+        words |= {view.FROM: view.rfc3339(span.start_s), view.UNTIL: view.rfc3339(span.end_s)}
     else:
-        _forget_period()
+        words |= {word: _there(given[word]) for word in (view.FROM, view.UNTIL)}
+    _go(words)
 
 
-def _draw_period() -> str | None:
-    """The two fields of a range of the reader's own, and what is wrong with it."""
-    if st.session_state[RANGE_KEY] != CUSTOM:
-        return None
-    address = said((FROM, UNTIL))
-    if address:
-        st.session_state[PERIOD] = address
-    elif PERIOD in st.session_state:
-        # A change of page has taken it out of the address.
-        st.query_params.update(st.session_state[PERIOD])
-    _, trouble = _period()
-    for name, field in FIELDS.items():
-        st.session_state[field] = _here(st.session_state.get(PERIOD, {}).get(name))
-        st.datetime_input(
-            name.capitalize(),
-            None,
-            key=field,
-            on_change=_field_changed,
-            min_value=f"{view.EARLIEST:%Y-%m-%d}",
-            max_value=f"{view.LATEST:%Y-%m-%d}",
-            format="YYYY-MM-DD",
-        )
-    return trouble
+def _go(words: Mapping[str, str | None]) -> None:
+    others = {name: st.query_params[name] for name in st.query_params if name not in view.WORDS}
+    st.query_params.from_dict({**others, **view.write(words)})
 
 
-def _period() -> tuple[TimeRange | None, str | None]:
-    words = st.session_state.get(PERIOD, {})
-    if not {FROM, UNTIL} <= words.keys():
-        return None, f"A custom range needs both from and until; {view.DEFAULT_SHOWN}."
+def _here(word: str) -> datetime | None:
+    """What a field shows: the reader's own time, without a zone; nothing where the address says nothing of use."""
     try:
-        return view.read_period(words[FROM], words[UNTIL]), None
-    except ValueError as error:
-        return None, f"This time range cannot be shown: {error}; {view.DEFAULT_SHOWN}."
-
-
-def _here(word: str | None) -> datetime | None:
-    """What the field shows: the reader's own time, without a zone; nothing where the address said nothing of use."""
-    try:
-        at_s = view.read_moment(word or "")
+        at_s = view.read_moment(word)
     except ValueError:
         return None
     return datetime.fromtimestamp(at_s, ZoneInfo(zone())).replace(tzinfo=None, second=0, microsecond=0)
 
 
-def _field_changed() -> None:
-    given = {name: st.session_state[field] for name, field in FIELDS.items()}
-    moments = {name: field.replace(tzinfo=ZoneInfo(zone())).timestamp() for name, field in given.items() if field}
-    _set_period({name: view.rfc3339(at_s) for name, at_s in moments.items()})
-
-
-def _set_period(words: Mapping[str, str]) -> None:
-    st.session_state[PERIOD] = dict(words)
-    for name in (FROM, UNTIL):
-        st.query_params.pop(name, None)
-    st.query_params.update(words)
-
-
-def _forget_period() -> None:
-    st.session_state.pop(PERIOD, None)
-    for name in (FROM, UNTIL):
-        st.query_params.pop(name, None)
+def _there(field: datetime | None) -> str | None:
+    return None if field is None else view.rfc3339(field.replace(tzinfo=ZoneInfo(zone())).timestamp())
 
 
 # Experiments: what is chosen, and the run whose story is open, both in the address.

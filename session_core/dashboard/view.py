@@ -1,9 +1,10 @@
-"""What is looked at: a stretch of time, the filters, and whether the period before stands beside it. Pure."""
+"""What is looked at: a stretch of time, filters, and whether the period before stands beside it; as an address says it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -15,6 +16,7 @@ from session_core.vocabulary import Source
 DAY_S = 86_400.0
 RANGES: Mapping[str, float] = {"15m": 900.0, "1h": 3_600.0, "24h": DAY_S, "7d": 7 * DAY_S, "30d": 30 * DAY_S}
 RANGE_DEFAULT = "24h"
+CUSTOM = "Custom"
 SOURCES: Mapping[str, Source | None] = {
     "Live": Source.LIVE,
     "Simulated": Source.SIM,
@@ -28,9 +30,18 @@ FILTERS: Mapping[str, str] = {
     "device": "Device",
     "scenario": "Scenario",
 }
+# The words of an address.
+RANGE, FROM, UNTIL, SOURCE, COMPARE = "range", "from", "until", "source", "compare"
+FILTER_WORDS: Mapping[str, str] = {
+    "policy": "policy",
+    "app_version": "version",
+    "device": "device",
+    "scenario": "scenario",
+}
+WORDS = (RANGE, FROM, UNTIL, SOURCE, *FILTER_WORDS.values(), COMPARE)
+COMPARED = {"1": True, "0": False}
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 WORD_LENGTH_MAX = 40
-DEFAULT_SHOWN = f"shown are the last {RANGE_DEFAULT}"
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,10 +58,49 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """The period to compare with, if there is to be one."""
         return self.span.previous if self.compare else None
 
+    @property
+    def source(self) -> Filters:
+        """Of the filters only that by source."""
+        return Filters(source=self.filters.source)
+
+
+class Asked(NamedTuple):
+    """What an address asks for; of what makes no sense in it there is the default, and a sentence in `troubles`."""
+
+    view: View
+    range: str
+    source: str
+    troubles: tuple[str, ...]
+
+
+def read(address: Mapping[str, str], now_s: float, zone: str) -> Asked:
+    """`address` holds any of WORDS. From and until, where they are given, go before a range that ends now."""
+    troubles: list[str] = []
+    custom = FROM in address or UNTIL in address
+    span = _custom(address, troubles) if custom else None
+    length = RANGE_DEFAULT if custom else _known("time range", address.get(RANGE), RANGES, RANGE_DEFAULT, troubles)
+    source = _known("source", address.get(SOURCE, "").capitalize(), SOURCES, SOURCE_DEFAULT, troubles)
+    compared = _known("comparison", address.get(COMPARE), COMPARED, "1", troubles)
+    given = {name: address.get(word) or None for name, word in FILTER_WORDS.items()}
+    view = View(
+        span=TimeRange.last(RANGES[length], now_s) if span is None else span.aligned,
+        filters=Filters(source=SOURCES[source], **given),
+        compare=COMPARED[compared],
+        zone=zone,
+        live=span is None,
+    )
+    return Asked(view, CUSTOM if custom else length, source, tuple(troubles))
+
+
+def write(words: Mapping[str, str | None]) -> dict[str, str]:
+    """The address that says so: nothing that is as by default."""
+    defaults = {RANGE: RANGE_DEFAULT, SOURCE: SOURCE_DEFAULT.lower(), COMPARE: "1"}
+    return {word: said for word in WORDS if (said := words.get(word)) and said != defaults.get(word)}
+
 
 def read_moment(word: str) -> float:
     """Wall seconds of an RFC 3339 time. Raises ValueError, which says what is wrong with it."""
-    shown = word if len(word) <= WORD_LENGTH_MAX else f"{word[:WORD_LENGTH_MAX]}…"
+    shown = _shortened(word)
     try:
         # An address turns a plus sign into a space.
         moment = datetime.fromisoformat(word.replace(" ", "+"))
@@ -106,9 +156,25 @@ def words(view: View) -> Mapping[str, str]:
     }
 
 
-def stranger(name: str, word: str, known: Mapping[str, object], instead: str) -> str | None:
-    """A sentence for a word of an address that its place does not know."""
-    if word in known:
+def _custom(address: Mapping[str, str], troubles: list[str]) -> TimeRange | None:
+    if not {FROM, UNTIL} <= address.keys():
+        troubles.append(f"A range of your own needs both from and until; shown are the last {RANGE_DEFAULT}.")
         return None
-    shown = word if len(word) <= WORD_LENGTH_MAX else f"{word[:WORD_LENGTH_MAX]}…"
-    return f"There is no {name} {shown!r}; {instead}. There are {', '.join(known)}."
+    try:
+        return read_period(address[FROM], address[UNTIL])
+    except ValueError as error:
+        troubles.append(f"This time range cannot be shown: {error}; shown are the last {RANGE_DEFAULT}.")
+        return None
+
+
+def _known(what: str, word: str | None, known: Mapping[str, object], default: str, troubles: list[str]) -> str:
+    if not word or word in known:
+        return word or default
+    troubles.append(
+        f"There is no {what} {_shortened(word)!r}, so it is left at its default; known are {', '.join(known)}."
+    )
+    return default
+
+
+def _shortened(word: str) -> str:
+    return word if len(word) <= WORD_LENGTH_MAX else f"{word[:WORD_LENGTH_MAX]}…"
