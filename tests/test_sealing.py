@@ -74,6 +74,12 @@ def test_the_same_is_never_sealed_the_same_way() -> None:
     assert len({seal().box for _ in range(100)}) == 100
 
 
+def test_a_nonce_that_comes_twice_gives_nothing_away() -> None:
+    """Each place has a key of its own, so no two records share a key stream."""
+    one, two = (keys("a").seal(bytes(32), place, entropy=bytes).box[12:44] for place in (b"session 7", b"session 8"))
+    assert one != two
+
+
 def test_the_first_key_seals_and_all_of_them_open() -> None:
     """So a key can be replaced while what it sealed is still in use."""
     old, both, new = keys("a"), keys("b", "a"), keys("b")
