@@ -232,6 +232,26 @@ def test_a_run_that_ends_wakes_its_devices_to_clean_up() -> None:
     assert ended == ["phone", "tablet"]
 
 
+def test_what_a_late_timer_begins_at_the_end_of_a_run_ends_as_well() -> None:
+    """No task is left over to be told of when the loop is thrown away."""
+    ended: list[str] = []
+
+    async def linger() -> None:
+        try:
+            await asyncio.sleep(1_000)
+        finally:
+            ended.append("begun late")
+
+    async def main() -> None:
+        phone = device()
+        phone.call(lambda: running_loop().call_later(5, phone.create_task, linger()))
+        phone.stall(1e5)
+        await asyncio.sleep(10)
+
+    run(main())
+    assert ended == ["begun late"]
+
+
 # Stall
 
 

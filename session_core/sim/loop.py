@@ -349,13 +349,15 @@ class VirtualLoop(Housekeeping):
             gate.release()
         self.until_s = self._now + CLEANUP_S_MAX
         for _ in range(ENDING_ROUNDS_MAX):
-            # What is cancelled may begin something on its way out.
-            if not (left := self.pending_tasks()):
-                break
-            for task in left:
-                task.cancel()
-            self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        self.run_until_complete(self.shutdown_asyncgens())
+            # What is cancelled may begin something on its way out, and so may a late timer of a device let go of here.
+            if left := self.pending_tasks():
+                for task in left:
+                    task.cancel()
+                self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            else:
+                self.run_until_complete(self.shutdown_asyncgens())
+                if not self.pending_tasks():
+                    break
 
 
 def _refuse_nan(when: float) -> None:
