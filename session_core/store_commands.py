@@ -51,7 +51,7 @@ def ingest(
         if len(refused) < REFUSED_SHOWN_MAX:
             refused.append({"file": str(file), "line": refusal.line, "error": refusal.error})
 
-    _require_files(files)
+    sources = [(file, _read(file)) for file in files]
     with _opened(_path(db)) as store:
 
         def append(events: Sequence[Event]) -> int:
@@ -59,8 +59,8 @@ def ingest(
             store.maintain(idle=False)
             return added
 
-        for file in files:
-            taken += take_in(append, _read(file), now=now, on_refused=partial(tell, file))
+        for file, sent in sources:
+            taken += take_in(append, sent, now=now, on_refused=partial(tell, file))
         store.fold()
     if as_json:
         counts = {"accepted": taken.accepted, "duplicates": taken.duplicates}
@@ -111,13 +111,6 @@ def _opened(path: Path) -> Iterator[EventStore]:
         yield store.opened()
     finally:
         store.close()
-
-
-def _require_files(files: list[Path]) -> None:
-    """Before the first of them is brought in rather than after it."""
-    for file in files:
-        if file != STDIN and not file.is_file():
-            raise ConfigError(f"There is no file {file}.")
 
 
 def _read(file: Path) -> Sent:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -87,6 +86,18 @@ class Desk:
         return self.ask("POST", content=body, headers=told, sender=sender)
 
 
+class Kept:
+    """A store that forgets everything with the test, for those that ask who gets in."""
+
+    def __init__(self) -> None:
+        self.events: dict[tuple[str, int], Event] = {}
+
+    def append_once(self, events: Sequence[Event]) -> int:
+        before = len(self.events)
+        self.events |= {(event.origin.stream_id, event.seq): event for event in events}
+        return len(self.events) - before
+
+
 class Failing:
     """A store that cannot take anything."""
 
@@ -101,7 +112,3 @@ def rows(store: EventStore) -> list[dict[str, Any]]:
     """What is stored, in order, without what the store adds for itself."""
     found: list[dict[str, Any]] = store.read("SELECT * EXCLUDE (flush) FROM events ORDER BY stream_id, seq").to_pylist()
     return found
-
-
-def opened(path: Path) -> EventStore:
-    return EventStore(path)

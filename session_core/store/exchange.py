@@ -52,14 +52,16 @@ def take_in(append: Append, sent: Sent, *, now: float, on_refused: Callable[[Ref
 
 
 def read_file(file: Path) -> Sent:
-    """What is in the file, each with the number of its line or row. Raises ConfigError and UnreadableEventsError."""
+    """What is in the file, each with the number of its line or row.
+
+    Raises ConfigError where there is none or of no known kind, and while it is read UnreadableEventsError.
+    """
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
         raise ConfigError(f"The kind of the file {file} is not known; its name must end in {', '.join(_READERS)}.")
-    try:
-        yield from reader(file)
-    except OSError as error:
-        raise ConfigError(f"The file {file} cannot be read: {error.strerror}.") from None
+    if not file.is_file():
+        raise ConfigError(f"There is no file {file}.")
+    return _reading(reader, file)
 
 
 def export(
@@ -98,6 +100,13 @@ def export(
     finally:
         beside.unlink(missing_ok=True)
     return events
+
+
+def _reading(reader: Callable[[Path], Sent], file: Path) -> Sent:
+    try:
+        yield from reader(file)
+    except OSError as error:
+        raise ConfigError(f"The file {file} cannot be read: {error.strerror}.") from None
 
 
 def _read_json_lines(file: Path) -> Sent:
