@@ -67,11 +67,11 @@ def draw_filters(now: Asked, options: Mapping[str, Sequence[str]]) -> None:
     given = sum(getattr(now.view.filters, name) is not None for name in view.FILTERS)
     with st.expander(f"Filters · {given}" if given else "Filters", icon=":material/filter_alt:", expanded=given > 0):
         for name, label in view.FILTERS.items():
-            word = view.FILTER_WORDS[name]
-            _control(word, getattr(now.view.filters, name))
+            word, chosen = view.FILTER_WORDS[name], getattr(now.view.filters, name)
+            _control(word, chosen)
             st.selectbox(
                 label,
-                options.get(name, ()),
+                list(dict.fromkeys([*options.get(name, ()), *([chosen] if chosen else [])])),
                 index=None,
                 placeholder="All",
                 key=KEYS[word],
