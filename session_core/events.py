@@ -286,7 +286,7 @@ AnyFact = (
 )
 
 
-class Origin(msgspec.Struct, frozen=True, kw_only=True):
+class Origin(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is the same for every event of one journal. `stream_id` with `seq` names an event for ever."""
 
     stream_id: str
@@ -300,7 +300,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     scenario: str | None = None
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One fact with its place in time: `happened_at` is wall seconds since the epoch (UTC)."""
 
     seq: int

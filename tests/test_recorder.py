@@ -18,7 +18,7 @@ from session_core.clock import SystemClock
 from session_core.errors import EventStoreError, StoreFullError, StoreHeldError
 from session_core.events import Event, Origin, UserActed, encode
 from session_core.store import EventStore, Recorder
-from session_core.store.recorder import CHECKPOINT_BUSY_BYTES, CHECKPOINT_IDLE_BYTES
+from session_core.store.recorder import BEHIND_FACTOR, CHECKPOINT_BYTES, CHECKPOINT_CROWDED_BYTES, MEMORY_FACTOR
 from session_core.store.spill import Spill
 
 ROOT = Path(session_core.__file__).parents[1]
@@ -27,9 +27,9 @@ WAIT_S = 20.0
 NEVER_S = 3_600.0
 
 
-def event(seq: int, *, stream_id: str = "stream", action: str = "clicked") -> Event:
+def event(seq: int, *, stream_id: str = "stream", action: str = "clicked", at: float | None = None) -> Event:
     origin = Origin(stream_id=stream_id, session_id="session", user_id="user")
-    return Event(seq, NOON + seq, float(seq), float(seq), origin, UserActed(action=action))
+    return Event(seq, NOON + seq if at is None else at, float(seq), float(seq), origin, UserActed(action=action))
 
 
 class ListStore:
@@ -40,7 +40,9 @@ class ListStore:
         self.trouble: EventStoreError | None = None
         self.commits_before_trouble = False
         self.events: list[Event] = []
+        self.looked_up = 0
         self.checkpoints: list[int] = []
+        self.maintained: list[bool] = []
         self.asked = threading.Semaphore(0)
 
     @property
@@ -56,6 +58,7 @@ class ListStore:
             raise self.trouble
 
     def append_once(self, events: Sequence[Event]) -> int:
+        self.looked_up += len(events)
         known = set(self.seqs)
         new = [event for event in events if event.seq not in known]
         if new:
@@ -64,6 +67,10 @@ class ListStore:
 
     def checkpoint(self, *, log_bytes_min: int) -> bool:
         self.checkpoints.append(log_bytes_min)
+        return False
+
+    def maintain(self, *, idle: bool) -> bool:
+        self.maintained.append(idle)
         return False
 
 
@@ -173,13 +180,44 @@ def test_one_transaction_holds_at_most_a_batch(store: ListStore) -> None:
     assert recorder.statistics().flushes == 10
 
 
-def test_checkpoints_come_early_when_idle_and_late_when_busy(store: ListStore) -> None:
-    """The writer lets the log grow while there is something to write."""
-    recorder = recorder_of(store)
-    recorder.emit(event(1))
+def test_upkeep_waits_until_no_crowd_does(store: ListStore) -> None:
+    """While a full batch waits the log may grow and nothing is folded; then both are seen to, gently while events pour."""
+    recorder = recorder_of(store, batch_max=10, flush_events=10)
+    for seq in range(25):
+        recorder.emit(event(seq))
+    for _ in range(4):
+        recorder._step()
+    assert store.checkpoints == [CHECKPOINT_CROWDED_BYTES, CHECKPOINT_BYTES, CHECKPOINT_BYTES, CHECKPOINT_BYTES]
+    assert store.maintained == [False, True, True]
+
+
+def test_events_that_pour_in_are_gathered_for_a_moment(store: ListStore) -> None:
+    """After a full flush only a whole batch wakes the writer, and it does not wait for long."""
+    recorder = recorder_of(store, flush_s=NEVER_S, flush_events=10, batch_max=50)
+    recorder.start()
+    for seq in range(10):
+        recorder.emit(event(seq))
+    assert store.asked.acquire(timeout=WAIT_S)
+    recorder.emit(event(10))
+    assert store.asked.acquire(timeout=WAIT_S)
+    recorder.stop()
+    assert store.seqs == list(range(11))
+
+
+def test_only_a_whole_batch_interrupts_the_gathering(store: ListStore) -> None:
+    """Ten events are reason enough for a flush when it is calm, fifty when they pour."""
+    recorder = recorder_of(store, flush_events=10, batch_max=50)
+    for seq in range(10):
+        recorder.emit(event(seq))
+    assert recorder._wake.is_set()
+    recorder._wake.clear()
     recorder._step()
-    recorder._step()
-    assert store.checkpoints == [CHECKPOINT_BUSY_BYTES, CHECKPOINT_IDLE_BYTES]
+    recorder._rest()
+    for seq in range(10, 59):
+        recorder.emit(event(seq))
+    assert not recorder._wake.is_set()
+    recorder.emit(event(59))
+    assert recorder._wake.is_set()
 
 
 @pytest.mark.parametrize("error", [StoreFullError("The disk is full."), StoreHeldError("Another process has it.")])
@@ -220,6 +258,41 @@ def test_a_full_queue_goes_to_disk_and_comes_back_in_order(store: ListStore) -> 
     assert not spill_of(store).exists()
 
 
+def test_a_store_that_is_only_behind_is_given_time(store: ListStore) -> None:
+    """A crowd that would go to disk if the store refused it stays in memory, up to twelve times as many."""
+    recorder = recorder_of(store, queue_max=20, batch_max=7)
+    for seq in range(20 * BEHIND_FACTOR - 1):
+        recorder.emit(event(seq))
+    assert recorder._step()
+    assert not spill_of(store).exists()
+    for seq in range(20 * BEHIND_FACTOR - 1, 20 * BEHIND_FACTOR + 7):
+        recorder.emit(event(seq))
+    assert recorder._step()
+    assert recorder.statistics().queued == 0
+    assert recorder.statistics().spilled == 20 * BEHIND_FACTOR - 7
+    recorder.start()
+    assert recorder.flush(WAIT_S)
+    recorder.stop()
+    assert store.seqs == list(range(20 * BEHIND_FACTOR + 7))
+
+
+def test_only_what_may_be_stored_already_is_looked_up(store: ListStore) -> None:
+    """What this process spilled, and never tried, is simply written; after a refused replay it is looked up."""
+    recorder = recorder_of(store, queue_max=2, batch_max=10)
+    for seq in range(30):
+        recorder.emit(event(seq))
+    assert recorder._step()
+    assert (recorder.statistics().spilled, store.looked_up) == (20, 0)
+    store.trouble = StoreFullError("The disk filled up after the commit.")
+    store.commits_before_trouble = True
+    assert not recorder._step()
+    store.trouble = None
+    assert recorder._step()
+    assert recorder._step()
+    assert (recorder.statistics().spilled, store.looked_up) == (0, 20)
+    assert store.seqs == list(range(30))
+
+
 def test_a_mark_that_was_spilled_is_released_when_its_events_are_stored(store: ListStore) -> None:
     """flush() does not count the spill file as the store."""
     store.trouble = StoreFullError("The disk is full.")
@@ -257,18 +330,11 @@ def test_a_commit_that_only_seemed_to_fail_counts_once(store: ListStore) -> None
     assert (statistics.acknowledged, statistics.written) == (1, 0)
 
 
-def test_a_batch_in_doubt_that_was_half_spilled_counts_once(store: ListStore) -> None:
-    """The part that stayed in memory is looked up too before it is written again."""
-    store.trouble = StoreFullError("The disk filled up after the commit.")
-    store.commits_before_trouble = True
-    recorder = recorder_of(store, queue_max=6, flush_events=2)
-    for seq in range(5):
-        recorder.emit(event(seq))
-    assert not recorder._step()
-    assert store.seqs == list(range(5))
+def test_a_batch_in_doubt_counts_once_whether_it_was_spilled_or_not(store: ListStore) -> None:
+    """It is looked up from the spill file, and from memory when the disk had no room for it either."""
 
     class SmallDisk(Spill):
-        pieces_left = 1
+        pieces_left = 0
 
         def add(self, lines: Sequence[bytes]) -> None:
             if not self.pieces_left:
@@ -276,13 +342,23 @@ def test_a_batch_in_doubt_that_was_half_spilled_counts_once(store: ListStore) ->
             self.pieces_left -= 1
             super().add(lines)
 
-    recorder._spill = SmallDisk(spill_of(store))
-    for seq in range(5, 12):
-        recorder.emit(event(seq))
-    store.trouble = None
-    while recorder._backlog(1):
-        assert recorder._step()
-    assert store.seqs == list(range(12))
+    for pieces in (0, 1, 2):
+        store.events.clear()
+        store.trouble = StoreFullError("The disk filled up after the commit.")
+        store.commits_before_trouble = True
+        recorder = recorder_of(store, queue_max=6, batch_max=5)
+        recorder._spill = disk = SmallDisk(spill_of(store))
+        disk.pieces_left = pieces
+        for seq in range(5):
+            recorder.emit(event(seq))
+        assert not recorder._step()
+        assert store.seqs == list(range(5))
+        for seq in range(5, 12):
+            recorder.emit(event(seq))
+        store.trouble = None
+        while recorder._backlog(1):
+            assert recorder._step()
+        assert store.seqs == list(range(12))
 
 
 def test_what_could_not_be_stored_is_replayed_at_the_next_start(store: ListStore) -> None:
@@ -354,6 +430,41 @@ def test_an_event_that_cannot_be_stored_does_not_keep_the_others_out(real_store:
     assert "UserActed" in str(statistics.last_error)
 
 
+def test_one_event_that_cannot_be_stored_costs_few_commits(store: ListStore) -> None:
+    """It is found by halves, not one by one."""
+
+    class Picky(ListStore):
+        def append(self, events: Sequence[Event]) -> None:
+            if any(event.seq == 700 for event in events):
+                self.asked.release()
+                raise ValueError("no table holds it")
+            super().append(events)
+
+    picky = Picky(store.path)
+    recorder = recorder_of(picky)
+    for seq in range(1_000):
+        recorder.emit(event(seq))
+    assert recorder._step()
+    assert sorted(picky.seqs) == [seq for seq in range(1_000) if seq != 700]
+    assert recorder.statistics().lost == 1
+    assert picky.asked._value < 25
+
+
+def test_a_clock_that_steps_back_loses_and_doubles_nothing(real_store: EventStore) -> None:
+    """Events keep the order of their numbers, and are known again by number and time when they come a second time."""
+    steps = [event(seq, at=NOON - 3_600.0 * (seq // 10) + seq) for seq in range(40)]
+    real_store.append(steps[:25])
+    spill_of(real_store).write_bytes(b"".join(encode(each) + b"\n" for each in steps[5:35]))
+    recorder = recorder_of(real_store)
+    recorder.start()
+    for each in steps[35:]:
+        recorder.emit(each)
+    assert recorder.flush(WAIT_S)
+    recorder.stop()
+    assert seqs_in(real_store) == list(range(40))
+    assert recorder.statistics().newest_event_at == NOON + 9
+
+
 def test_an_event_that_cannot_be_written_down_does_not_stop_the_spill(store: ListStore) -> None:
     """The others reach the disk."""
     store.trouble = StoreFullError("The disk is full.")
@@ -372,10 +483,11 @@ def test_memory_has_a_limit_and_passing_it_is_said(tmp_path: Path) -> None:
     store = ListStore(tmp_path / "file" / "events.duckdb")
     store.trouble = StoreFullError("The disk is full.")
     recorder = recorder_of(store, queue_max=10, batch_max=4)
-    for seq in range(105):
+    room = 10 * MEMORY_FACTOR
+    for seq in range(room + 5):
         recorder.emit(event(seq))
     statistics = recorder.statistics()
-    assert (statistics.queued, statistics.lost) == (100, 5)
+    assert (statistics.queued, statistics.lost) == (room, 5)
     assert str(statistics.last_error).startswith("5 events could not be recorded")
     recorder._step()
     assert recorder.statistics().last_error == "The disk is full."
@@ -383,7 +495,7 @@ def test_memory_has_a_limit_and_passing_it_is_said(tmp_path: Path) -> None:
     recorder.start()
     assert recorder.flush(WAIT_S)
     recorder.stop()
-    assert store.seqs == list(range(100))
+    assert store.seqs == list(range(room))
 
 
 def test_a_spill_file_that_cannot_be_written_keeps_the_order_in_memory(store: ListStore) -> None:
@@ -537,7 +649,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("queue_max", [20, 20_000])
+@pytest.mark.parametrize("queue_max", [4, 20_000])
 def test_kill_9_loses_no_acknowledged_event(tmp_path: Path, queue_max: int) -> None:
     """Killed at random moments, with and without the spill file in play, all that was acknowledged is there once."""
     path = tmp_path / "events.duckdb"

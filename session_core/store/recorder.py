@@ -5,60 +5,35 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from session_core.clock import Clock
 from session_core.errors import EventStoreError
 from session_core.events import Event, decode, encode
+from session_core.store.recording import RecorderStatistics, Sink
 from session_core.store.spill import Spill
 
-CHECKPOINT_BUSY_BYTES = 64 << 20
-CHECKPOINT_IDLE_BYTES = 4 << 20
-MEMORY_FACTOR = 10
-
-
-class Sink(Protocol):
-    """What the recorder needs of a store."""
-
-    @property
-    def path(self) -> Path: ...
-
-    def append(self, events: Sequence[Event]) -> None: ...
-
-    def append_once(self, events: Sequence[Event]) -> int: ...
-
-    def checkpoint(self, *, log_bytes_min: int) -> bool: ...
-
-
-class RecorderStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """How the recording goes.
-
-    `queued` wait in memory and `spilled` on disk; `acknowledged` are safe in the store, of which `written` were added
-    by this recorder (the others were there already); `lost` could not be kept at all. `last_error` is the sentence of
-    the trouble that lasts or of the last loss, None when there was none. Times are wall seconds.
-    """
-
-    running: bool
-    queued: int
-    spilled: int
-    acknowledged: int
-    written: int
-    lost: int
-    flushes: int
-    flush_ms: float | None
-    newest_event_at: float | None
-    last_error: str | None
+# A checkpoint keeps commits out for as long as its log is long: 16 MiB are a tenth of a second. Under a crowd the log
+# may grow meanwhile; a store that was killed with that much reads it again in a second.
+CHECKPOINT_BYTES = 16 << 20
+CHECKPOINT_CROWDED_BYTES = 256 << 20
+# A commit costs nearly as much for a few as for many, so events that pour in are gathered for that long.
+GATHER_S = 0.05
+# By how many queues a store that takes events may fall behind before they go to disk, and how many fit into memory.
+BEHIND_FACTOR = 12
+MEMORY_FACTOR = 25
 
 
 class Recorder:
     """Takes events from any thread and brings them into the store, in order, at most `flush_s` later.
 
-    `emit` costs an append to a deque. `flush_events` waiting events wake the writer before `flush_s` is over; one
-    transaction holds at most `batch_max`. When `queue_max` wait, they go to the spill file; ten times as many can only
-    pile up when the disk takes nothing at all, and then the newest are refused and counted in `lost`.
+    `emit` costs an append to a deque. `flush_events` waiting events wake the writer before `flush_s` is over; while
+    they pour in it gathers more of them, and one transaction holds at most `batch_max`. When `queue_max` wait for a
+    store that refuses them, or twelve times as many for one that is behind, they go to the spill file. Twenty-five times
+    as many can only pile up when the disk takes nothing at all, and then the newest are refused and counted in `lost`.
     """
 
     def __init__(
@@ -80,6 +55,8 @@ class Recorder:
         self._batch_max = batch_max
         self._flush_events = flush_events
         self._flush_s = flush_s
+        self._wake_events = flush_events
+        self._pouring = False
         self._queue: deque[Event | threading.Event] = deque()
         self._hand: list[Event | threading.Event] = []
         self._marks: list[threading.Event] = []
@@ -88,7 +65,8 @@ class Recorder:
         self._thread: threading.Thread | None = None
         self._lifecycle = threading.Lock()
         self._lost_lock = threading.Lock()
-        self._doubt = False
+        # Whether a batch in hand, or something in the spill file, may be in the store already.
+        self._doubt = self._spill_doubt = False
         self._acknowledged = self._written = self._lost = self._flushes = 0
         self._flush_ms: float | None = None
         self._newest_event_at: float | None = None
@@ -103,7 +81,7 @@ class Recorder:
             self._lose("neither the store nor the disk took events and the memory set aside for them is full")
             return
         self._queue.append(event)
-        if waiting == self._flush_events - 1:
+        if waiting == self._wake_events - 1:
             self._wake.set()
 
     def start(self) -> None:
@@ -115,6 +93,7 @@ class Recorder:
                 self._spill.recover()
             except OSError as error:
                 raise EventStoreError(self._spill_sentence(error)) from error
+            self._spill_doubt = self._spill.waiting > 0
             self._stopping.clear()
             self._thread = threading.Thread(target=self._run, name="event-recorder", daemon=True)
             self._thread.start()
@@ -154,14 +133,22 @@ class Recorder:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            if not self._step() or not self._backlog(self._flush_events):
+            self._wake.clear()
+            if self._step():
+                self._rest()
+            else:
                 self._wake.wait(self._flush_s)
-                self._wake.clear()
         # Bounded, so that someone who goes on emitting cannot keep the writer from stopping.
         for _ in range((len(self._queue) + self._spill.waiting) // self._batch_max + 2):
             if not self._backlog(1) or not self._step():
                 break
         self._overflow()
+
+    def _rest(self) -> None:
+        """Until the next batch is worth a commit or has waited long enough."""
+        self._wake_events = self._batch_max if self._pouring else self._flush_events
+        if not self._backlog(self._wake_events):
+            self._wake.wait(min(GATHER_S, self._flush_s) if self._pouring else self._flush_s)
 
     def _backlog(self, events_min: int) -> bool:
         return self._spill.waiting > 0 or len(self._queue) + len(self._hand) >= events_min
@@ -169,40 +156,51 @@ class Recorder:
     def _step(self) -> bool:
         """Write one batch, the oldest events first; False while store or disk refuse."""
         try:
-            if len(self._queue) >= self._queue_max:
+            if len(self._queue) >= self._queue_max * (1 if self._store_trouble else BEHIND_FACTOR):
                 self._overflow()
-            idle = not (self._replay() if self._spill.waiting else self._drain())
-            self._store.checkpoint(log_bytes_min=CHECKPOINT_IDLE_BYTES if idle else CHECKPOINT_BUSY_BYTES)
+            before = self._acknowledged
+            if self._spill.waiting:
+                self._replay()
+            else:
+                self._drain()
+            self._pouring = self._acknowledged - before >= self._flush_events
+            self._tend()
         except EventStoreError as error:
             self._store_trouble = str(error)
             # Whether the batch was committed before it failed is not known, so it is not simply written again.
-            self._doubt = True
+            self._doubt = self._spill_doubt = True
             return False
         except OSError as error:
             self._spill_trouble = self._spill_sentence(error)
             return False
         return True
 
-    def _drain(self) -> bool:
+    def _tend(self) -> None:
+        """What the store has to do besides, best while few wait for it."""
+        crowded = self._backlog(self._batch_max)
+        self._store.checkpoint(log_bytes_min=CHECKPOINT_CROWDED_BYTES if crowded else CHECKPOINT_BYTES)
+        if not crowded:
+            self._store.maintain(idle=not self._pouring)
+
+    def _drain(self) -> None:
         if not self._hand:
             self._hand = self._take(self._batch_max)
-        if not self._hand:
-            return False
-        self._write([item for item in self._hand if isinstance(item, Event)], once=self._doubt)
+        events = [item for item in self._hand if isinstance(item, Event)]
+        self._write(events, once=self._doubt)
         self._doubt = False
-        self._marks += [item for item in self._hand if isinstance(item, threading.Event)]
+        if len(events) < len(self._hand):
+            self._marks += [item for item in self._hand if isinstance(item, threading.Event)]
         self._hand = []
         self._release()
-        return True
 
-    def _replay(self) -> bool:
+    def _replay(self) -> None:
         lines = self._spill.front(self._batch_max)
         if not lines:
             self._lose(f"someone removed {self._spill.path}", self._spill.waiting)
-        self._write([event for event in map(self._event, lines) if event is not None], once=True)
+        self._write([event for event in map(self._event, lines) if event is not None], once=self._spill_doubt)
         self._spill.drop(lines)
+        self._spill_doubt = self._spill_doubt and self._spill.waiting > 0
         self._release()
-        return True
 
     def _take(self, items_max: int) -> list[Event | threading.Event]:
         return [self._queue.popleft() for _ in range(min(len(self._queue), items_max))]
@@ -220,7 +218,7 @@ class Recorder:
         self._commit(events, once=once)
         self._flushes += 1
         self._flush_ms = (self._clock.monotonic() - began) * 1e3
-        newest_at = max(event.happened_at for event in events)
+        newest_at = max(map(attrgetter("happened_at"), events))
         self._newest_event_at = max(newest_at, self._newest_event_at or newest_at)
         self._store_trouble = None
 
@@ -232,8 +230,9 @@ class Recorder:
             if len(events) == 1:
                 self._lose(f"a {events[0].kind} holds a value that cannot be stored ({type(error).__name__})")
                 return
-            for event in events:
-                self._commit([event], once=True)
+            half = len(events) // 2
+            self._commit(events[:half], once=True)
+            self._commit(events[half:], once=True)
         else:
             self._acknowledged += len(events)
             self._written += added
@@ -243,11 +242,12 @@ class Recorder:
         return len(events)
 
     def _overflow(self) -> None:
-        """Move what waits in memory to disk in small pieces; what the disk refuses stays in memory."""
+        """Move what waits in memory to disk in pieces; what the disk refuses stays in memory."""
         self._queue.extendleft(reversed(self._hand))
         self._hand = []
-        for _ in range(len(self._queue) // self._flush_events + 1):
-            items = self._take(self._flush_events)
+        self._spill_doubt = self._spill_doubt or self._doubt
+        for _ in range(len(self._queue) // self._batch_max + 1):
+            items = self._take(self._batch_max)
             try:
                 self._spill.add([line for line in map(self._line, items) if line])
             except OSError as error:
