@@ -256,8 +256,7 @@ class EventStore:
             names = [name for (name,) in found]
             for statement, given in rollups.forget_use(names):
                 cursor.execute(statement, dict(given))
-            for name, events in rollups.felt_events(cursor, names):
-                self._add_use(cursor, self._ledger.recount(name, events))
+            self._add_use(cursor, self._ledger.recount(rollups.felt_events(cursor, names)))
         self._anew = len(names) == ANEW_SESSIONS_MAX
 
     @contextmanager

@@ -15,7 +15,7 @@ from session_core.events import Event, Origin, SessionStarted
 from session_core.ux_inputs import Tally, UxSession, matters
 
 MINUTE_US = 60_000_000
-SESSIONS_MAX = 50_000
+SESSIONS_MAX = 20_000
 
 Place = tuple[int, Origin]
 
@@ -133,16 +133,18 @@ class UxLedger:
                 anew.append(name)
         return Additions(*self._hand_over(touched), anew)
 
-    def recount(self, name: str, events: Iterable[Event]) -> Additions:
-        """All that a session's events add, given whole and in order; from here on it is known again."""
-        self._stale.discard(name)
-        self._known.pop(name, None)
-        known: _Known | None = None
-        for event in events:
-            if known is None:
-                known = self._begin(event)
-            assert known.add(event), "a session's stored events come in their order"
-        return Additions(*self._hand_over({} if known is None else {name: known}), ())
+    def recount(self, sessions: Iterable[tuple[str, Iterable[Event]]]) -> Additions:
+        """All that these sessions' events add, given whole and in order; from here on they are known again."""
+        counted: dict[str, _Known] = {}
+        for name, events in sessions:
+            self._stale.discard(name)
+            self._known.pop(name, None)
+            for event in events:
+                known = counted.get(name)
+                if known is None:
+                    known = counted[name] = self._begin(event)
+                assert known.add(event), "a session's stored events come in their order"
+        return Additions(*self._hand_over(counted), ())
 
     def forget(self) -> None:
         """After a failed flush nobody knows what of it counts."""
