@@ -37,14 +37,13 @@ def demo(
     Another call replaces what an earlier one filled in; other events are never touched. Stop the app first, or use its
     own button. Exits with 1 if Ctrl-C stopped it before the end; what is complete by then is kept.
     """
-    from session_core.demo.fill import fill  # noqa: PLC0415 - each command loads what it needs
-    from session_core.demo.plan import Plan  # noqa: PLC0415
+    from session_core.demo.fill import fill, plan_last  # noqa: PLC0415 - each command loads what it needs
     from session_core.store.late_store import LateStore  # noqa: PLC0415
     from session_core.web.settings import read_settings  # noqa: PLC0415
 
     clock = SystemClock()
     path = db or read_settings(os.environ).db_path
-    plan = Plan(users=users, days=days, seed=seed, until_s=clock.wall())
+    plan = plan_last(days, users=users, seed=seed, now_s=clock.wall())
     store = LateStore(path, clock=clock)
     try:
         with _progress(len(plan.stays())) as advance:
@@ -77,9 +76,11 @@ def _plain(path: Path, filled: Filled) -> dict[str, object]:
 
 def _said(path: Path, filled: Filled) -> str:
     if filled.is_stopped:
-        return f"stopped: {filled.days:g} of {filled.days_planned:g} days are in {path}; call it again for all of them"
+        return (
+            f"stopped: {filled.days:.1f} of {filled.days_planned:.1f} days are in {path}; call it again for all of them"
+        )
     return (
-        f"{path} holds {filled.events:,} simulated events of {filled.users} people, {filled.days:g} days up to "
+        f"{path} holds {filled.events:,} simulated events of {filled.users} people, {filled.days:.1f} days up to "
         f"{_moment(filled.until_s)}.\nOn {_moment(filled.switch_s)} their app went from basic to professional.\n"
         "Start the app, and choose Simulated and 30 d beside."
     )

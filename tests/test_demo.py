@@ -11,10 +11,11 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from demo_kit import DAY_S, NOON, the_last
 
 from session_core.config import PROFESSIONAL
 from session_core.demo.fill import fill
-from session_core.demo.plan import RUN_ID, Plan, Stay, scene
+from session_core.demo.plan import RUN_ID, Stay, scene
 from session_core.demo.play import Played, play
 from session_core.events import (
     DeviceChanged,
@@ -33,9 +34,7 @@ from session_core.sim.scenario import read_catalogue
 from session_core.store import EventStore, Filters, TimeRange, queries
 from session_core.vocabulary import EndReason, Source, State
 
-DAY_S = 86_400.0
-NOON = datetime(2026, 6, 10, 12, tzinfo=UTC).timestamp()
-FEW = Plan(users=2, days=4, seed=1, until_s=NOON)
+FEW = the_last(4, users=2)
 WHOLE = TimeRange(NOON - 5 * DAY_S, NOON + DAY_S)
 
 
@@ -58,7 +57,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventStore]:
 @pytest.fixture(scope="module")
 def played() -> dict[tuple[str, str], list[Event]]:
     """A week of every device under either policy, by both."""
-    week = Plan(users=7, days=10, seed=1, until_s=NOON)
+    week = the_last(10, users=7)
     return {(stay.stretch.release.policy.name, stay.kit.name): events_of(play(stay)) for stay in week.stays()}
 
 
@@ -143,7 +142,7 @@ def test_a_stay_is_played_the_same_again_and_at_another_time_under_other_names()
     """The seed decides what happens; sessions of two fillings are never taken for each other."""
     [stay, *_] = FEW.stays()
     assert play(stay) == play(stay)
-    [later, *_] = Plan(users=2, days=4, seed=1, until_s=NOON + 7 * DAY_S).stays()
+    [later, *_] = the_last(4, users=2, until_s=NOON + 7 * DAY_S).stays()
     sessions = {event.origin.session_id for event in events_of(play(stay)) if event.origin.user_id}
     others = {event.origin.session_id for event in events_of(play(later)) if event.origin.user_id}
     assert sessions
@@ -153,7 +152,7 @@ def test_a_stay_is_played_the_same_again_and_at_another_time_under_other_names()
 def test_who_used_nothing_tells_nothing() -> None:
     """No event, and no failure."""
     night = datetime(2026, 6, 10, 4, tzinfo=UTC).timestamp()
-    desktop = Plan(users=7, days=1, seed=1, until_s=night).stays()[9]
+    desktop = the_last(1, users=7, until_s=night).stays()[9]
     assert play(desktop).days == {}
 
 
@@ -203,7 +202,7 @@ def test_each_incident_is_told_once_for_everyone(full: EventStore) -> None:
 def test_filling_again_replaces_and_does_not_double(store: EventStore) -> None:
     """Also with another seed, and fewer people."""
     fill(store, FEW, processes=1)
-    again = fill(store, Plan(users=1, days=2, seed=9, until_s=NOON + 60), processes=1)
+    again = fill(store, the_last(2, users=1, seed=9, until_s=NOON + 60), processes=1)
     assert rows(store, "count(*)") == [again.events]
     assert len(set(rows(store, "user_id", "user_id <> ''"))) == 1
     headline = queries.headline(store, WHOLE, Filters(source=Source.SIM)).set_index("measure")
@@ -243,7 +242,7 @@ def test_one_that_is_stopped_keeps_whole_days_and_says_how_many(store: EventStor
         if len(seen) == 3:
             stop.set()
 
-    plan = Plan(users=2, days=30, seed=1, until_s=NOON)
+    plan = the_last(30, users=2)
     filled = fill(store, plan, processes=processes, on_played=count, stop=stop.is_set)
     assert filled.is_stopped
     assert 0 < filled.days < filled.days_planned == 30.0
@@ -291,7 +290,7 @@ def test_a_day_is_all_that_is_in_memory_at_once(store: EventStore, monkeypatch: 
         append(events)
 
     monkeypatch.setattr(store, "append", watched)
-    fill(store, Plan(users=2, days=12, seed=1, until_s=NOON), processes=1)
+    fill(store, the_last(12, users=2), processes=1)
     assert len(written) == 12
     assert max(max(day) - min(day) for day in written) <= DAY_S + 15
     moments = list(chain.from_iterable(written))

@@ -6,16 +6,17 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
+from demo_kit import DAY_S, NOON, the_last
 
+from session_core.demo.fill import plan_last
 from session_core.demo.incidents import HOURS, SHAPES, Incident, draw_incidents
 from session_core.demo.kits import KITS
 from session_core.demo.plan import AFTER, BEFORE, STRETCH_S_MAX, Plan, Stay, scene
 from session_core.errors import ConfigError
 from session_core.sim.steps import Verb
+from session_core.store import TimeRange
 
-DAY_S = 86_400.0
-NOON = datetime(2026, 6, 10, 12, tzinfo=UTC).timestamp()
-MONTH = Plan(users=7, days=30, seed=1, until_s=NOON)
+MONTH = the_last(30, users=7)
 
 
 def stays(plan: Plan = MONTH, *, stretch: int = 0) -> list[Stay]:
@@ -36,7 +37,7 @@ def test_the_stretches_tile_the_time_up_to_now_and_the_switch_is_in_the_middle()
 @pytest.mark.parametrize("days", [1, 2, 3, 7, 11, 61, 366])
 def test_any_number_of_days_is_split_so(days: int) -> None:
     """Also one that leaves odd halves."""
-    stretches = Plan(users=1, days=days, seed=3, until_s=NOON + 0.123).stretches()
+    stretches = the_last(days, users=1, seed=3, until_s=NOON + 0.123).stretches()
     assert stretches[-1].until_s == NOON + 0.123
     assert [one.number for one in stretches] == list(range(len(stretches)))
     assert sum(one.until_s - one.from_s for one in stretches) == pytest.approx(days * DAY_S)
@@ -82,7 +83,7 @@ def test_a_scene_is_the_same_for_the_same_seed_and_another_for_another() -> None
     """Nothing else has a part in it."""
     first, again = (scene(stays()[0]) for _ in range(2))
     assert first == again
-    other = scene(stays(Plan(users=7, days=30, seed=2, until_s=NOON))[0])
+    other = scene(stays(the_last(30, users=7, seed=2))[0])
     assert first != other
     assert scene(stays()[0]) != scene(stays()[6])
 
@@ -144,7 +145,7 @@ def test_an_incident_reaches_everyone_at_its_own_time() -> None:
 def test_who_used_nothing_has_no_scene() -> None:
     """A short time at night, say."""
     night = datetime(2026, 6, 10, 4, tzinfo=UTC).timestamp()
-    desktop = Plan(users=7, days=1, seed=1, until_s=night).stays()[9]
+    desktop = the_last(1, users=7, until_s=night).stays()[9]
     assert desktop.kit.name == "desktop-1"
     assert scene(desktop) is None
 
@@ -153,4 +154,12 @@ def test_who_used_nothing_has_no_scene() -> None:
 def test_what_cannot_be_planned_is_refused(wrong: dict[str, float]) -> None:
     """With the bounds."""
     with pytest.raises(ConfigError, match=r"set it between|must be a number"):
-        Plan(**{"users": 1, "days": 1, "seed": 1, "until_s": NOON} | wrong)
+        plan_last(**{"users": 1, "days": 1, "seed": 1, "now_s": NOON} | wrong)
+
+
+def test_it_begins_where_a_page_begins_that_shows_as_many_days() -> None:
+    """Or its first hours would be all that the month is compared with."""
+    plan = plan_last(30, users=1, seed=1, now_s=NOON + 1_234.5)
+    assert plan.until_s == NOON + 1_234.5
+    assert plan.from_s == TimeRange.last(30 * DAY_S, NOON + 1_234.5).start_s
+    assert 29 < (plan.until_s - plan.from_s) / DAY_S <= 30

@@ -7,7 +7,7 @@ import threading
 from session_core.clock import Clock
 from session_core.dashboard.sweeps import Progress
 from session_core.demo import DAYS, USERS
-from session_core.demo.fill import fill
+from session_core.demo.fill import fill, plan_last
 from session_core.demo.plan import Plan, Stay
 from session_core.errors import SessionCoreError
 from session_core.store import EventStore
@@ -39,7 +39,7 @@ class Filling:
 
     def start(self, store: EventStore) -> bool:
         """Begin, unless it is under way; whether it began."""
-        plan = Plan(users=self.users, days=self.days, seed=SEED, until_s=self._clock.wall())
+        plan = plan_last(self.days, users=self.users, seed=SEED, now_s=self._clock.wall())
         with self._lock:
             if self._thread is not None and self._thread.is_alive():
                 return False

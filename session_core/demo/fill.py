@@ -9,12 +9,14 @@ from contextlib import closing
 import msgspec
 
 from session_core import events as e
+from session_core.bounds import require
+from session_core.demo import DAYS_MAX
 from session_core.demo.incidents import DAY_S
 from session_core.demo.plan import RUN_ID, SCENARIO, Plan, Stay, Stretch
 from session_core.demo.play import Played, play
 from session_core.lab import in_processes, never, noting_interrupts
 from session_core.sim.clock import EPOCH_S
-from session_core.store import EventStore
+from session_core.store import EventStore, TimeRange
 from session_core.store.rollups import forget_run
 from session_core.vocabulary import Source
 
@@ -43,6 +45,12 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_stopped(self) -> bool:
         return self.until_s < self.until_planned_s
+
+
+def plan_last(days: float, *, users: int, seed: int, now_s: float) -> Plan:
+    """From where a page begins that shows the last `days`, so that nothing is left over for the period before it."""
+    require("days", days, 1, DAYS_MAX)
+    return Plan(users=users, seed=seed, from_s=TimeRange.last(days * DAY_S, now_s).start_s, until_s=now_s)
 
 
 def ignore(_stay: Stay, /) -> None:

@@ -87,24 +87,20 @@ class Stay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that will be simulated. It ends at `until_s`, and in its middle the app is updated."""
+    """Everything that will be simulated, in wall seconds. In its middle the app is updated."""
 
     users: int
-    days: float
-    seed: int
+    from_s: float
     until_s: float
+    seed: int = 1
 
     def __post_init__(self) -> None:
         require("users", self.users, 1, USERS_MAX)
-        require("days", self.days, 1, DAYS_MAX)
-
-    @property
-    def from_s(self) -> float:
-        return self.until_s - self.days * DAY_S
+        require("days", (self.until_s - self.from_s) / DAY_S, 1 / 24, DAYS_MAX)
 
     @property
     def switch_s(self) -> float:
-        return self.until_s - self.days * DAY_S / 2
+        return (self.from_s + self.until_s) / 2
 
     def stretches(self) -> tuple[Stretch, ...]:
         """In order of time; none of them holds the switch."""
