@@ -177,7 +177,7 @@ WITH counted AS (
     GROUP BY ALL
 ), tried AS (
     SELECT step, outcome, n FROM counted WHERE kind = 'FallbackTried' AND outcome IN ('ok', 'failed', 'later')
-), flows(source, target, label, n) AS (
+), flows(origin, target, label, n) AS (
     SELECT 'Refresh', 'Refreshed', '', n FROM counted WHERE kind = 'TokenRefreshed'
     UNION ALL SELECT 'Refresh', 'Failed', outcome, n FROM counted WHERE kind = 'RefreshFailed'
     UNION ALL SELECT 'Failed', 'Retried', cause, n FROM counted WHERE kind = 'RetryScheduled' AND call = 'token'
@@ -186,10 +186,10 @@ WITH counted AS (
         step, n FROM tried
     UNION ALL SELECT 'Sessions', 'Signed out', reason, n FROM counted WHERE kind = 'SessionEnded' AND reason <> 'stopped'
 )
-SELECT source, target, label, CAST(sum(n) AS BIGINT) AS n
+SELECT origin AS source, target, label, CAST(sum(n) AS BIGINT) AS n
 FROM flows
-GROUP BY ALL
-ORDER BY list_position(['Refresh', 'Failed', 'Fallback', 'Sessions'], source), n DESC, target, label
+GROUP BY origin, target, label
+ORDER BY list_position(['Refresh', 'Failed', 'Fallback', 'Sessions'], origin), sum(n) DESC, target, label
 """
 
 _VALUES = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import msgspec
 import pandas as pd
+import pyarrow as pa
 
 from session_core.histograms import Histogram
 from session_core.store.asking import Asked, asked
@@ -56,46 +56,35 @@ def ux_over_time_by(
     assert dimension in DIMENSIONS, f"{dimension} is no dimension of the score"
     question = asked(span, filters)
     bucket = _BUCKET.format(width_s=question.width_s)
-    found = _figures(store, question, f"{{'value': {dimension}, 'bucket': {bucket}}}")
-    rows = {(key["value"], key["bucket"]): figures for key, figures in found.items() if key["value"]}
-    frame = _scored("key", rows)
+    found = _figures(store, question, dimension, bucket)
+    frame = _scored("key", {key: figures for key, figures in found.items() if key[0]})
     frame.insert(0, "value", [value for value, _ in frame["key"]])
     frame["key"] = pd.Series([bucket for _, bucket in frame["key"]], dtype="datetime64[us, UTC]")
     return frame.rename(columns={"key": "bucket"})
 
 
-def _figures(store: EventStore, question: Asked, key: str) -> dict[Any, UxFigures]:
-    """The figures by the value of an expression over the rollup's columns, in its order."""
-    names = {"key": key, "grain": question.grain, "rows": question.rows}
-    counts = store.read(_COUNTS.format(**names), question.given).to_pylist()
-    values = store.read(_VALUES.format(**names), question.given).to_pylist()
-    histograms: dict[Any, dict[str, dict[int, int]]] = {}
-    for row in values:
-        of_key = histograms.setdefault(_hashable(row["key"]), {})
-        of_key.setdefault(row["measure"], {})[row["bin"]] = int(row["n"])
-    return dict(_together(counts, histograms))
+def _figures(store: EventStore, question: Asked, *keys: str) -> dict[Any, UxFigures]:
+    """The figures by the value of an expression over the rollup's columns, or of several, in their order."""
+    listed = ", ".join(f'{key} AS "{name}"' for name, key in zip(_KEYS, keys, strict=False))
+    names = {"keys": listed, "grain": question.grain, "rows": question.rows}
+    counts = store.read(_COUNTS.format(**names), question.given)
+    values = store.read(_VALUES.format(**names), question.given)
+    histograms: dict[Any, dict[str, Histogram]] = {}
+    columns = (values.column(name).to_pylist() for name in ("measure", "bins", "ns"))
+    for key, measure, bins, ns in zip(_of_keys(values, len(keys)), *columns, strict=True):
+        histograms.setdefault(key, {})[measure] = Histogram(tuple(zip(bins, ns, strict=True)))
+    figures = zip(*(counts.column(name).to_pylist() for name in _COUNTED), strict=True)
+    return {
+        key: UxFigures(**dict(zip(_COUNTED, counted, strict=True)), **histograms.get(key, {}))  # type: ignore[arg-type]
+        for key, counted in zip(_of_keys(counts, len(keys)), figures, strict=True)
+        if any(counted)
+    }
 
 
-class _Key(dict[str, Any]):
-    """A key of several columns."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(tuple(self.items()))
-
-
-def _hashable(key: Any) -> Any:
-    return _Key(key) if isinstance(key, dict) else key
-
-
-def _together(
-    counts: list[dict[str, Any]], histograms: Mapping[Any, Mapping[str, Mapping[int, int]]]
-) -> Iterator[tuple[Any, UxFigures]]:
-    for row in counts:
-        key = _hashable(row.pop("key"))
-        if row["sessions"] == 0 and not any(row.values()):
-            continue
-        felt = {name: Histogram.from_counts(bins) for name, bins in histograms.get(key, {}).items()}
-        yield key, msgspec.convert({name: int(value) for name, value in row.items()} | felt, UxFigures)
+def _of_keys(table: pa.Table, number: int) -> Iterator[Any]:
+    """One key for each row: a value, or a tuple of several."""
+    columns = [table.column(name).to_pylist() for name in _KEYS[:number]]
+    return iter(columns[0]) if number == 1 else zip(*columns, strict=True)
 
 
 def _scored(key: str, found: Mapping[Any, UxFigures]) -> pd.DataFrame:
@@ -117,21 +106,26 @@ def _percent(scored: UxScore) -> float:
     return float("nan") if share is None else 100.0 * share
 
 
+_KEYS = ("key", "second_key")
+_COUNTED = tuple(
+    name for name in UxFigures.__struct_fields__ if name not in ("lost_inputs", "resume_ms", "waited_ms", "stale_ttls")
+)
+
 _COUNTS = """
-SELECT {key} AS "key",
+SELECT {keys},
     count(DISTINCT session_id) FILTER (used) AS sessions,
     count(DISTINCT session_id) FILTER (forced_sign_ins + surfaced_401s > 0) AS interrupted_sessions,
     count(DISTINCT user_id) FILTER (used) AS users,
     count(DISTINCT user_id) FILTER (forced_sign_ins + surfaced_401s > 0) AS interrupted_users,
-    sum(active_us) AS active_us,
-    sum(forced_sign_ins) AS forced_sign_ins,
-    sum(surfaced_401s) AS surfaced_401s,
-    sum(excused_ends) AS excused_ends,
-    sum(requests) AS requests,
-    sum(auth_errors) AS auth_errors,
-    sum(answers) AS answers,
-    sum(reuse_revocations) AS reuse_revocations,
-    sum(uses_after_revocation) AS uses_after_revocation
+    CAST(coalesce(sum(active_us), 0) AS BIGINT) AS active_us,
+    CAST(coalesce(sum(forced_sign_ins), 0) AS BIGINT) AS forced_sign_ins,
+    CAST(coalesce(sum(surfaced_401s), 0) AS BIGINT) AS surfaced_401s,
+    CAST(coalesce(sum(excused_ends), 0) AS BIGINT) AS excused_ends,
+    CAST(coalesce(sum(requests), 0) AS BIGINT) AS requests,
+    CAST(coalesce(sum(auth_errors), 0) AS BIGINT) AS auth_errors,
+    CAST(coalesce(sum(answers), 0) AS BIGINT) AS answers,
+    CAST(coalesce(sum(reuse_revocations), 0) AS BIGINT) AS reuse_revocations,
+    CAST(coalesce(sum(uses_after_revocation), 0) AS BIGINT) AS uses_after_revocation
 FROM all_ux_{grain}
 WHERE {rows}
 GROUP BY ALL
@@ -139,9 +133,13 @@ ORDER BY ALL
 """
 
 _VALUES = """
-SELECT {key} AS "key", measure, bin, sum(n) AS n
-FROM all_ux_values_{grain}
-WHERE {rows}
+SELECT * EXCLUDE (bin, n), list(bin ORDER BY bin) AS bins, list(n ORDER BY bin) AS ns
+FROM (
+    SELECT {keys}, measure, bin, CAST(sum(n) AS BIGINT) AS n
+    FROM all_ux_values_{grain}
+    WHERE {rows}
+    GROUP BY ALL
+    HAVING sum(n) <> 0
+)
 GROUP BY ALL
-HAVING sum(n) <> 0
 """
