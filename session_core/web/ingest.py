@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import io
 import math
 from collections.abc import Callable, Mapping
@@ -23,6 +21,7 @@ from session_core.ingest import Refusal, Sent, lines_of
 from session_core.provider_metadata import is_loopback
 from session_core.store.arrow_rows import rows_of_stream
 from session_core.store.exchange import Append, take_in
+from session_core.web.door import Door, TurnedAwayError
 from session_core.web.settings import LabSettings
 from session_core.web.turnstile import Turnstile
 
@@ -56,15 +55,6 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     refused: list[Refusal]
 
 
-class TurnedAwayError(Exception):
-    """A post that is not looked into, or that cannot be read or stored."""
-
-    def __init__(self, status: int, sentence: str, **headers: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
-
-
 class Intake:
     """Who may post, how often and how much at once; and what becomes of it."""
 
@@ -72,8 +62,7 @@ class Intake:
         """`home` is an address of the app's own pages, `address` the one it listens at, None for all."""
         self._append = append
         self._clock = clock
-        self._key = None if settings.ingest_key is None else _digest(settings.ingest_key)
-        self._is_private = address is not None and is_loopback(address)
+        self._door = Door(settings.ingest_key, address=address, mends="set SESSION_LAB_INGEST_KEY to post to it")
         self._origins = own_origins(home) | set(settings.ingest_origins)
         self._turnstile = Turnstile(per_minute=settings.ingest_posts_per_minute, burst=BURST)
         self._under_way = 0
@@ -87,7 +76,7 @@ class Intake:
         if not self.allows(request.headers.get("origin")):
             raise TurnedAwayError(403, "Pages of this origin may not post here; name it in SESSION_LAB_INGEST_ORIGINS.")
         self._require_patience(request)
-        self._require_key(request)
+        self._door.pass_through(request)
         read = _reader_for(request)
         if self._under_way >= POSTS_AT_ONCE_MAX:
             raise TurnedAwayError(503, "Too many posts are under way; send this again.", retry_after="1")
@@ -108,18 +97,6 @@ class Intake:
         if wait_s:
             raise TurnedAwayError(
                 429, "These are too many posts; put more events into each.", retry_after=str(math.ceil(wait_s))
-            )
-
-    def _require_key(self, request: Request) -> None:
-        if self._key is not None:
-            scheme, _, key = request.headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(self._key, _digest(key.strip())):
-                raise TurnedAwayError(
-                    401, "The key is missing or wrong; send it as “Authorization: Bearer …”.", www_authenticate="Bearer"
-                )
-        elif not self._is_private or _comes_through_a_proxy(request):
-            raise TurnedAwayError(
-                403, "This app can be reached from elsewhere; set SESSION_LAB_INGEST_KEY to post to it."
             )
 
     def _store(self, read: Callable[[bytes], Sent], body: bytes) -> Receipt:
@@ -206,11 +183,6 @@ async def _body_of(request: Request) -> bytes:
     return bytes(body)
 
 
-def _comes_through_a_proxy(request: Request) -> bool:
-    """Then it comes from anywhere, although it arrives at this machine's own address."""
-    return any(name in request.headers for name in ("forwarded", "x-forwarded-for", "via"))
-
-
 def _answer(
     request: Request, intake: Intake, status: int, said: Receipt | dict[str, str] | None, more: Mapping[str, str]
 ) -> Response:
@@ -220,11 +192,6 @@ def _answer(
         shared |= {"access-control-allow-origin": origin, "access-control-expose-headers": "retry-after"}
     body = b"" if said is None else msgspec.json.encode(said)
     return Response(body, status, {**_HEADERS, **shared, **more}, media_type="application/json")
-
-
-def _digest(key: str) -> bytes:
-    """Keys are compared by it: of the same length, and none is kept."""
-    return hashlib.sha256(key.encode(errors="surrogatepass")).digest()
 
 
 @cache
