@@ -19,29 +19,25 @@ def live(part, shown):  # noqa: ANN001, ANN201 - what draws; the same as a fragm
 
 
 def _draw(card) -> None:  # noqa: ANN001
+    """Everything but the picture is there before it is asked, and its place is as high as it will be: nothing jumps."""
     shown = selection.asked(loaders.now_s()).view
     with st.container(border=True, key=f"card_{card.key}"):
         st.subheader(card.title, anchor=False)
-        try:
-            with st.skeleton(height=card.height_px):
-                answer = card.ask(shown)
-        except EventStoreError:
-            st.caption("It comes back with the event store.")
-            return
-        if answer.table.empty:
-            st.caption(answer.alt)
-            return
-        if answer.figure is not None:
-            st.plotly_chart(answer.figure, key=f"chart_{card.key}", alt=answer.alt, config=figures.NO_TOOLS)
-        _table(card, answer, shown)
+        place = st.container(height=card.height_px, border=False, gap=None)
+        opened = _tools(card, shown)
+        with place:
+            answer = _ask(card, shown)
+        if opened and answer is not None:
+            _rows(answer, TABLE_PX)
 
 
-def _table(card, answer, shown) -> None:  # noqa: ANN001
+def _tools(card, shown) -> bool:  # noqa: ANN001 - whether the table is to be shown
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        opened = answer.figure is None or st.toggle("Table", key=f"table_{card.key}")
+        opened = False if card.is_table else st.toggle("Table", key=f"table_{card.key}")
+        st.space("stretch")
         st.download_button(
             "CSV",
-            lambda: exports.to_csv(card.title, view.words(shown), answer.table),
+            lambda: exports.to_csv(card.title, view.words(shown), card.ask(shown).table),
             file_name=exports.file_name(card.title, ending="csv"),
             mime="text/csv",
             key=f"csv_{card.key}",
@@ -50,6 +46,27 @@ def _table(card, answer, shown) -> None:  # noqa: ANN001
             icon=":material/download:",
             help="The table, with the time range and the filters at its head.",
         )
-    if opened:
-        time = st.column_config.DatetimeColumn("Time (UTC)", format="YYYY-MM-DD HH:mm:ss", timezone="UTC")
-        st.dataframe(answer.table, hide_index=True, alt=answer.alt, height=TABLE_PX, column_config={"bucket": time})
+    return bool(opened)
+
+
+def _ask(card, shown):  # noqa: ANN001, ANN202 - the answer, if there is one
+    try:
+        with st.skeleton(height=card.height_px):
+            answer = card.ask(shown)
+    except EventStoreError:
+        st.caption("It comes back with the event store.")
+        return None
+    if answer.table.empty:
+        st.caption(answer.alt)
+        return None
+    if card.is_table:
+        _rows(answer, card.height_px)
+    else:
+        figure = figures.fitted(answer.figure, card.height_px)
+        st.plotly_chart(figure, key=f"chart_{card.key}", alt=answer.alt, config=figures.NO_TOOLS)
+    return answer
+
+
+def _rows(answer, height_px) -> None:  # noqa: ANN001
+    time = st.column_config.DatetimeColumn("Time (UTC)", format="YYYY-MM-DD HH:mm:ss", timezone="UTC")
+    st.dataframe(answer.table, hide_index=True, alt=answer.alt, height=height_px, column_config={"bucket": time})

@@ -17,7 +17,7 @@ def sidebar(pages, current, observing) -> None:  # noqa: ANN001 - pages by secti
         if current in observing:
             selection.remember()
         for section, listed in pages.items():
-            with st.container(gap=None, key=f"pages_{section}"):
+            with st.container(gap="xxsmall", key=f"pages_{section}"):
                 st.caption(section)
                 for page in listed:
                     st.page_link(page, query_params=selection.links() if page in observing else None, width="stretch")

@@ -22,12 +22,16 @@ class Answer(NamedTuple):
 
 
 class Card(NamedTuple):
-    """`ask` loads and draws; it runs in any thread. `height_px` is what its place is kept at meanwhile."""
+    """`ask` loads and draws; it runs in any thread. `height_px` is that of its place, before it is filled and after.
+
+    One that `is_table` has no figure.
+    """
 
     key: str
     title: str
     ask: Callable[[View], Answer]
     height_px: int = CARD_PX
+    is_table: bool = False
 
 
 class Page(NamedTuple):

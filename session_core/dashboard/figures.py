@@ -65,6 +65,11 @@ def marked(figure: go.Figure, marks: Sequence[Mark], span: TimeRange, *, zone: s
     )
 
 
+def fitted(figure: go.Figure, height_px: int) -> go.Figure:
+    """As high as its place."""
+    return figure.update_layout(height=height_px)
+
+
 def local(moments: pd.Index, zone: str) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(moments).tz_convert(zone)
 
