@@ -37,8 +37,12 @@ class ForetellingClock(Clock, Protocol):
 
     before_jump: list[Callable[[], None]]
 
+    def moments(self) -> tuple[float, float, float]:
+        """Wall, monotonic and boot at once, asked for with every event."""
+        ...
+
     def reading(self) -> Reading:
-        """All three clocks at once, as `read` puts them together where a clock does not."""
+        """The same with their names, as `read` puts them together where a clock does not."""
         ...
 
     @property

@@ -56,11 +56,11 @@ class _Wait:
         "_loop",
         "_over",
         "_tick_s",
-        "_watched",
         "began",
         "ending",
         "ticks_passed",
         "under_way",
+        "watched",
     )
 
     def __init__(self, tick_s: float, over: Callable[[], None]) -> None:
@@ -68,7 +68,7 @@ class _Wait:
         self.under_way = self.ending = self.ticks_passed = False
         self._left_s = inf
         self._tick_s = tick_s
-        self._watched = True
+        self.watched = True
         self._over = over
         self._context = copy_context()
         self._loop = asyncio.get_running_loop()
@@ -78,17 +78,17 @@ class _Wait:
     @property
     def planned_s(self) -> float:
         """How long after `began` it is to end."""
-        return min(self._tick_s, self._left_s) if self._watched else self._left_s
+        return min(self._tick_s, self._left_s) if self.watched else self._left_s
 
     def last_tick_at(self, now: float) -> float:
         """The boot second of the tick before `now`, waited for or only counted."""
-        return self.began.boot + (0.0 if self._watched else (now - self.began.boot) // self._tick_s * self._tick_s)
+        return self.began.boot + (0.0 if self.watched else (now - self.began.boot) // self._tick_s * self._tick_s)
 
     def begin(self, began: Reading, left_s: float, *, watched: bool) -> None:
         self.began = began
         self.under_way, self.ending, self.ticks_passed = True, False, False
         self._left_s = left_s
-        self._watched = watched
+        self.watched = watched
         self._armed_at = self._loop.time()
         self._alarm = None
         self._arm()
@@ -110,7 +110,10 @@ class _Wait:
 
     def bring_forward(self, due_at: float, clock: Clock) -> None:
         """End it at once if it would end after `due_at`; a later tick will look again."""
-        if not self._watched and due_at < self.began.boot + self._left_s:
+        if not self.watched and due_at < self.began.boot + self._left_s:
+            if due_at <= clock.boot():
+                self.finish()
+                return
             self.watch(clock)
         ends_at = self.began.boot + self.planned_s
         # A wake-up that is overdue stood still with the device, and would come later than it was planned.
@@ -119,7 +122,7 @@ class _Wait:
 
     def watch(self, clock: Clock) -> None:
         """From now on wait for the next tick only."""
-        if self._watched or self.ending:
+        if self.watched:
             return
         # A tick that is due at this very moment has not passed yet.
         passed = max(0, ceil((clock.monotonic() - self.began.monotonic) / self._tick_s - SAME_TICK) - 1)
@@ -128,11 +131,12 @@ class _Wait:
         self.began = Reading(*(moment + passed_s for moment in self.began))
         self._left_s -= passed_s
         self._armed_at += passed_s
-        self._watched = True
-        self._arm()
+        self.watched = True
+        if not self.ending:
+            self.call_off()
+            self._arm()
 
     def _arm(self) -> None:
-        self.call_off()
         planned_s = self.planned_s
         if planned_s < inf:
             self._alarm = self._loop.call_at(self._armed_at + planned_s, self._over, context=self._context)
@@ -229,10 +233,11 @@ class DeadlineLoop(Generic[T]):
         assert wait is not None, "a loop that was stopped is not woken"
         now = self._read()
         wait.under_way = False
-        if wait.ticks_passed:
+        if wait.ticks_passed or not wait.watched:
             self._late_ticks = 0
         try:
-            self._observe(wait.began, now, wait.planned_s)
+            if wait.watched:
+                self._observe(wait.began, now, wait.planned_s)
         except Exception as crash:  # noqa: BLE001 - logged, and the loop goes on: members depend on it
             self._note_crash(crash)
             wait.rest(RESTART_S, self._begin)
@@ -250,7 +255,7 @@ class DeadlineLoop(Generic[T]):
     def overslept(self) -> bool:
         """Whether the device has slept in this wait, and it does not show yet. Any thread may ask."""
         wait, clock = self._wait, self._clock
-        if wait is None or not wait.under_way:
+        if wait is None or not wait.under_way or not wait.watched:
             return False
         began = wait.began
         return (clock.boot() - began.boot) - (clock.monotonic() - began.monotonic) >= SUSPEND_S_MIN
@@ -294,7 +299,7 @@ class DeadlineLoop(Generic[T]):
         # What is planned from here on waits for the next turn: a visit that plans itself must not go round for ever.
         planned = self._serial
         while heap:
-            due_at, serial, member = heap[0]
+            visited = due_at, serial, member = heap[0]
             if entries.get(member) == serial:
                 if due_at > now or serial > planned:
                     return
@@ -302,18 +307,22 @@ class DeadlineLoop(Generic[T]):
                 next_at = self._visit_one(member, now)
                 # A visit may itself have planned or removed the member; that stands.
                 if entries.get(member) == serial:
-                    self._plan_again(member, next_at, now)
+                    self._plan_again(visited, next_at, now)
             else:
                 heapq.heappop(heap)
 
-    def _plan_again(self, member: T, next_at: float | None, now: float) -> None:
+    def _plan_again(self, visited: tuple[float, int, T], next_at: float | None, now: float) -> None:
         """Where the member that was just visited stands next."""
+        member = visited[2]
         if next_at is None:
             self._entries[member] = 0
             return
-        self._serial += 1
-        self._entries[member] = self._serial
-        heapq.heappush(self._heap, (max(next_at, now + REVISIT_S_MIN), self._serial, member))
+        self._entries[member] = self._serial = serial = self._serial + 1
+        entry = max(next_at, now + REVISIT_S_MIN), serial, member
+        if self._heap[0] is visited:
+            heapq.heapreplace(self._heap, entry)
+        else:
+            heapq.heappush(self._heap, entry)
 
     def _visit_one(self, member: T, now: float) -> float | None:
         self._visits += 1

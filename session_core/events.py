@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from session_core.clock import Clock, Reading
+from session_core.clock import Clock
 from session_core.vocabulary import (
     Band,
     BreakerState,
@@ -322,22 +322,22 @@ Record = Callable[[AnyFact], None]
 class Journal:
     """Gives facts of one session their number and time, and hands them on. The numbers have no gap."""
 
-    __slots__ = ("_clock", "_emit", "_reading", "_seq", "origin")
+    __slots__ = ("_clock", "_emit", "_moments", "_seq", "origin")
 
     def __init__(self, *, clock: Clock, emit: Emit, origin: Origin) -> None:
         self._clock = clock
-        self._reading: Callable[[], Reading] | None = getattr(clock, "reading", None)
+        self._moments: Callable[[], tuple[float, float, float]] | None = getattr(clock, "moments", None)
         self._emit = emit
         self._seq = 0
         self.origin = origin
 
     def record(self, fact: AnyFact) -> None:
         self._seq = seq = self._seq + 1
-        if self._reading is None:
+        if self._moments is None:
             clock = self._clock
             wall, monotonic, boot = clock.wall(), clock.monotonic(), clock.boot()
         else:
-            wall, monotonic, boot = self._reading()
+            wall, monotonic, boot = self._moments()
         self._emit(Event(seq, wall, monotonic, boot, self.origin, fact))
 
 

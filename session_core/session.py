@@ -32,7 +32,7 @@ from session_core.jwt_checks import read_unverified, subject_of
 from session_core.oauth_client import OAuthClient
 from session_core.refresh_troubles import RefreshTroubles
 from session_core.retry_manager import RetryManager
-from session_core.session_health import HealthInputs, HealthScore, health
+from session_core.session_health import OVER, HealthInputs, HealthScore, health
 from session_core.session_heartbeat import SessionHeartbeat
 from session_core.session_keeper import SessionKeeper
 from session_core.session_limits import LimitVerdict, LimitWatch, Standing
@@ -278,7 +278,7 @@ class Session:
 
     def update_activity(self, action: str = "activity") -> None:
         """The user did something; the only thing that moves the idle limit."""
-        if self._machine.state in (State.LOCKED, State.EXPIRED, State.SIGNED_OUT):
+        if self._machine.state in OVER:
             return
         now = self._around.clock.boot()
         if now >= self._limits.reached_at:

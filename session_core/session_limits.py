@@ -126,8 +126,8 @@ class LimitWatch:
     def acted(self, now: float) -> None:
         """The user did something: only the idle limit moves."""
         self.last_activity_at = now
-        self.reached_at = self._limits.reached_at(self.started_at, now)
-        if self._warned:
+        if self._limits.idle_s is not None:
+            self.reached_at = self._limits.reached_at(self.started_at, now)
             self._warned -= {Limit.IDLE}
 
     def warned_of(self, limit: Limit) -> None:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
+from math import floor
 
 import msgspec
 
@@ -23,6 +24,7 @@ Act = Callable[[Parts, Inbound, float], ProviderAnswer]
 
 _GET = ("GET", "HEAD")
 _EVERY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_SECONDS = tuple(f":{second:02} GMT" for second in range(60))
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -146,7 +148,9 @@ class EmbeddedProvider:
     def _act(self, route: Route | None, inbound: Inbound, now: float) -> tuple[ProviderAnswer, str]:
         outcome = "ok"
         try:
-            answer = _fitting(route, inbound).act(self._parts, inbound, now)
+            if route is None or inbound.method not in route.methods or len(inbound.body) > BODY_BYTES_MAX:
+                raise _misfit(route, inbound)
+            answer = route.act(self._parts, inbound, now)
         except RefusedError as error:
             answer, outcome = error.answer(), error.code
         if inbound.method == "HEAD" and not answer.chunks:
@@ -155,25 +159,22 @@ class EmbeddedProvider:
         return _dated(answer, now), outcome
 
 
-def _fitting(route: Route | None, inbound: Inbound) -> Route:
+def _misfit(route: Route | None, inbound: Inbound) -> RefusedError:
     if route is None:
-        raise RefusedError("not_found", "There is nothing at this address.", status=404)
+        return RefusedError("not_found", "There is nothing at this address.", status=404)
     if inbound.method not in route.methods:
         allowed = {"allow": ", ".join(route.methods)}
-        raise RefusedError("method_not_allowed", "Use another method.", status=405, headers=allowed)
-    if len(inbound.body) > BODY_BYTES_MAX:
-        raise RefusedError("invalid_request", f"The body is longer than {BODY_BYTES_MAX} bytes.", status=413)
-    return route
+        return RefusedError("method_not_allowed", "Use another method.", status=405, headers=allowed)
+    return RefusedError("invalid_request", f"The body is longer than {BODY_BYTES_MAX} bytes.", status=413)
 
 
 def _dated(answer: ProviderAnswer, now: float) -> ProviderAnswer:
-    return msgspec.structs.replace(answer, headers={**answer.headers, "date": _http_date(int(now // 1))})
+    return msgspec.structs.replace(answer, headers={**answer.headers, "date": _http_date(floor(now))})
 
 
 def _http_date(second: int) -> str:
     """RFC 9110 §5.6.7; minute and second are put together anew, because every answer needs them."""
-    minute, second = divmod(second, 60)
-    return f"{_http_minute(minute)}:{second:02} GMT"
+    return _http_minute(second // 60) + _SECONDS[second % 60]
 
 
 @lru_cache(maxsize=64)

@@ -35,13 +35,13 @@ class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def echo(parts: Parts, inbound: Inbound, now: float) -> ProviderAnswer:
-    access = authorized(parts, inbound, now)
+    grant = authorized(parts, inbound, now).family.grant
     return json_answer(
         {
             "method": inbound.method,
-            "path": f"{parts.path}{inbound.path}",
-            "subject": access.family.grant.subject,
-            "client_id": access.family.grant.client_id,
+            "path": parts.path + inbound.path,
+            "subject": grant.subject,
+            "client_id": grant.client_id,
             "server_time": now,
             "request_count": parts.ledger.times_counted("api", "ok") + 1,
         }

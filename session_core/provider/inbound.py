@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 import msgspec
@@ -34,15 +35,17 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(request: WireRequest, *, below: str) -> Inbound:
     """The request with its path below the issuer's; a path elsewhere becomes one that exists nowhere."""
-    target = urlsplit(request.url)
-    path = target.path.removeprefix(below) if target.path.startswith(below) else "elsewhere"
+    path, query = _target(request.url, below)
     return Inbound(
-        method=request.method,
-        path=path or "/",
-        query=target.query,
-        headers=read_headers(request.headers),
-        body=request.body,
+        method=request.method, path=path, query=query, headers=read_headers(request.headers), body=request.body
     )
+
+
+@lru_cache(maxsize=64)
+def _target(url: str, below: str) -> tuple[str, str]:
+    target = urlsplit(url)
+    path = target.path.removeprefix(below) if target.path.startswith(below) else "elsewhere"
+    return path or "/", target.query
 
 
 def read_headers(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import lru_cache
 
 import httpx
+import msgspec
 
 from session_core.api_client import SERVED
 from session_core.errors import LoginRequest, LoginRequiredError, SessionEndedError
@@ -13,10 +14,10 @@ from session_core.events import RequestServed
 from session_core.retry_manager import classify_status
 from session_core.session import Session
 from session_core.vocabulary import ErrorClass, Served
-from session_core.wire import Transport, WireFailure, WireRequest
+from session_core.wire import Transport, WireAnswer, WireRequest
 
 
-class Seen(NamedTuple):
+class Seen(msgspec.Struct, frozen=True):
     """An answer of the API as its user finds it; status 0 means that none came."""
 
     status: int
@@ -42,26 +43,31 @@ async def ask_over_wire(session: Session, transport: Transport, url: str) -> See
         token = await tokens.get()
     waited_s, attempts = clock.boot() - began_at, 1
     answer = await transport.send(_request(url, token))
-    if not isinstance(answer, WireFailure) and answer.status == 401:
+    if isinstance(answer, WireAnswer) and answer.status == 401:
         fresh = await tokens.replace(token)
         if fresh is not None:
             attempts = 2
             answer = await transport.send(_request(url, fresh))
-    failed = isinstance(answer, WireFailure)
-    seen = Seen(0) if isinstance(answer, WireFailure) else Seen(answer.status, answer.body)
+    answered = isinstance(answer, WireAnswer)
+    seen = Seen(answer.status, answer.body) if isinstance(answer, WireAnswer) else Seen(0)
     session._journal.record(
         RequestServed(
             method="GET",
-            route=url.partition("://")[2].partition("/")[2],
+            route=_route_of(url),
             status=seen.status,
-            served=Served.NOTHING if failed else Served.NETWORK,
+            served=Served.NETWORK if answered else Served.NOTHING,
             duration_ms=(clock.boot() - began_at) * 1000,
             waited_ms=waited_s * 1000,
             attempts=attempts,
-            error=ErrorClass.NETWORK if failed else classify_status(seen.status),
+            error=classify_status(seen.status) if answered else ErrorClass.NETWORK,
         )
     )
     return seen
+
+
+@lru_cache(maxsize=64)
+def _route_of(url: str) -> str:
+    return url.partition("://")[2].partition("/")[2]
 
 
 def _request(url: str, token: str) -> WireRequest:

@@ -10,7 +10,7 @@ from session_core.clock import Reading
 EPOCH_S = 1_767_225_600.0
 """2026-01-01T00:00:00Z: where virtual time starts on the wall, unless told otherwise."""
 
-# What Reading(…) does in the end: every event is read three clocks for.
+# What Reading(…) does in the end: every wait is read three clocks for.
 _NEW = tuple.__new__
 
 
@@ -41,11 +41,14 @@ class VirtualClock:
         awake_until = self._now() if self._suspended_at is None else self._suspended_at
         return awake_until - self._slept_s
 
-    def reading(self) -> Reading:
-        """All three at once."""
+    def moments(self) -> tuple[float, float, float]:
         now = self._now()
         awake_until = now if self._suspended_at is None else self._suspended_at
-        return _NEW(Reading, (self.epoch_s + self.wall_skew_s + now, awake_until - self._slept_s, now))
+        return self.epoch_s + self.wall_skew_s + now, awake_until - self._slept_s, now
+
+    def reading(self) -> Reading:
+        """All three at once."""
+        return _NEW(Reading, self.moments())
 
     def foretell(self) -> None:
         """Tell whoever relies on time passing evenly that it is about not to; `steady` says whether timers do."""

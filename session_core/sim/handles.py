@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar
 from typing import Any, Protocol
 
+import msgspec
+
 
 class Gate(Protocol):
     """Stands between the loop and the callbacks of one device, which has a time of its own."""
@@ -65,6 +67,15 @@ class VirtualHandle(asyncio.Handle):
 
     def cancelled(self) -> bool:
         return self._callback is None
+
+
+class WorldTimer(msgspec.Struct, eq=False):
+    """As `VirtualTimer` for what nobody cancels and no device has a part in; most timers of a run are of this kind."""
+
+    _callback: Callable[..., object]
+    _args: tuple[Any, ...]
+    _context: Context
+    _loop: None = None
 
 
 class VirtualTimer(VirtualHandle, asyncio.TimerHandle):

@@ -26,7 +26,7 @@ from session_core.sim.failures import (
     tell_failure,
     tell_waiting,
 )
-from session_core.sim.handles import GATE, Gate, VirtualHandle, VirtualTimer
+from session_core.sim.handles import GATE, Gate, VirtualHandle, VirtualTimer, WorldTimer
 from session_core.sim.housekeeping import Housekeeping
 
 T = TypeVar("T")
@@ -85,8 +85,8 @@ class VirtualLoop(Housekeeping):
         self.until_s = until_s
         self._instant_callbacks_max = instant_callbacks_max
         self._now = 0.0
-        self._ready: deque[VirtualHandle] = deque()
-        self._timers: list[tuple[float, int, VirtualTimer]] = []
+        self._ready: deque[VirtualHandle | WorldTimer] = deque()
+        self._timers: list[tuple[float, int, VirtualTimer | WorldTimer]] = []
         self._serials = count()
         self._cancelled_timers = 0
         self._gated = False
@@ -165,9 +165,7 @@ class VirtualLoop(Housekeeping):
         self, seconds: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context
     ) -> None:
         """As `call_later` for what nobody cancels and no device has a part in: `context` belongs to none."""
-        due = self._now + seconds
-        serial = next(self._serials)
-        heappush(self._timers, (due, serial, VirtualTimer(due, serial, callback, args, context, self)))
+        heappush(self._timers, (self._now + seconds, next(self._serials), WorldTimer(callback, args, context)))
 
     def set_timer(self, timer: VirtualTimer) -> None:
         """Put a timer in its place, for the first time or again; its rank among ties stays."""
@@ -293,16 +291,18 @@ class VirtualLoop(Housekeeping):
         self._now = when
         return True
 
-    def _route(self, timer: VirtualTimer) -> None:
+    def _route(self, timer: VirtualTimer | WorldTimer) -> None:
         """Drop, hand to its device or let in a timer that left the heap."""
         if timer._callback is None:
             self._cancelled_timers -= 1
-        elif (gate := timer._context.get(GATE)) is not None:
+        elif isinstance(timer, VirtualTimer) and (gate := timer._context.get(GATE)) is not None:
             gate.route(timer)
         else:
             self._ready.append(timer)
 
-    def _held(self, handle: VirtualHandle) -> bool:
+    def _held(self, handle: VirtualHandle | WorldTimer) -> bool:
+        if isinstance(handle, WorldTimer):
+            return False
         gate = handle._context.get(GATE)
         if gate is None or gate not in self._shut:
             return False

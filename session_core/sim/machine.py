@@ -125,6 +125,13 @@ class Machine:
                 return process
         return None
 
+    def service(self) -> SessionService | None:
+        """The program that its users look at."""
+        for process in self.processes:
+            if process.alive and process.started:
+                return process.service
+        return None
+
     def new_process(self, number: int) -> Process:
         self._lives += 1
         process = Process(self, number, life=self._lives)

@@ -138,8 +138,8 @@ class Network:
     def _land(self, landing: Landing, result: Result) -> None:
         if self._asleep:
             self._kept.append((self._loop.world_time(), landing, result))
-        elif not self._down:
-            _settle(landing, result)
+        elif not self._down and not landing.done():
+            landing.set_result(result)
 
     def _after(self, seconds: float, do: Callable[..., None], *args: Any) -> None:
         self._loop.call_in_world(seconds, do, args, self._world)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import csv
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,7 @@ from session_core.wire import Transport
 
 PASSWORD = "demo"  # noqa: S105 - the embedded provider's demo password
 STALE = frozenset({Served.STALE, Served.STALE_IF_ERROR})
+SHUT_OUT = frozenset({Sight.SIGN_IN, Sight.LOCKED})
 
 
 # When people act
@@ -188,19 +189,15 @@ class User:
         """Want something of the API, and not give up at the first error if this user is of that kind."""
         acting = self._acting
         for _ in range(acting.tries_max):
-            sight = await self._try(route)
+            began_at = self._now()
+            sight, detail = await self._look(route)
+            self._see(sight, route, began_at, detail)
             if sight is Sight.ERROR and acting.tries_again_after_s is not None:
                 await asyncio.sleep(self._rng.uniform(0.5, 1.5) * acting.tries_again_after_s)
-            elif sight in (Sight.SIGN_IN, Sight.LOCKED) and acting.signs_in_after_s is not None:
+            elif sight in SHUT_OUT and acting.signs_in_after_s is not None:
                 await self._sign_in_again(acting.signs_in_after_s)
             else:
                 return
-
-    async def _try(self, route: str) -> Sight:
-        began_at = self._now()
-        sight, detail = await self._look(route)
-        self._see(sight, route, began_at, detail)
-        return sight
 
     async def _look(self, route: str) -> tuple[Sight, str]:
         session = self.session
@@ -209,7 +206,10 @@ class User:
         session.update_activity(route)
         session.return_to = f"/{route}"
         try:
-            seen = await self._ask_api(session, route)
+            if self._calls is Calls.CLIENT:
+                seen = await ask_client(session, route)
+            else:
+                seen = await ask_over_wire(session, self._transport, self._api_url + route)
         except SessionLockedError:
             return Sight.LOCKED, ""
         except SessionEndedError as error:
@@ -217,11 +217,6 @@ class User:
         except TokenUnavailableError as error:
             return Sight.ERROR, f"{error.code}: {error.outcome}"
         return self._judge(seen)
-
-    def _ask_api(self, session: Session, route: str) -> Awaitable[Seen]:
-        if self._calls is Calls.CLIENT:
-            return ask_client(session, route)
-        return ask_over_wire(session, self._transport, self._api_url + route)
 
     def _judge(self, seen: Seen) -> tuple[Sight, str]:
         if not 200 <= seen.status < 300:

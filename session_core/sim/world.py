@@ -7,6 +7,7 @@ import contextlib
 import random
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -85,7 +86,7 @@ class World:
     # The provider's listener
 
     def saw(self, endpoint: str, outcome: str) -> None:
-        self._provider_record(ProviderSaw(endpoint=str(endpoint), outcome=outcome))
+        self._provider_record(_sighting(endpoint, outcome))
 
     def noted(self, what: str) -> None:
         self._provider_record(ProviderNoted(what=what))
@@ -174,7 +175,7 @@ class World:
                 name,
                 acting=self.scenario.users,
                 calls=self.scenario.calls,
-                service=lambda: None if (process := machine.foreground) is None else process.service,
+                service=machine.service,
                 transport=machine.network,
                 api_url=self.config.api_url,
                 rng=self.rng(f"{name}/user"),
@@ -281,6 +282,12 @@ class World:
             sessions_held=sum(tokens != {None} for tokens in held.values()),
             processes_disagree=sum(len(tokens) > 1 for tokens in held.values()),
         )
+
+
+@cache
+def _sighting(endpoint: str, outcome: str) -> ProviderSaw:
+    """There are few kinds, and one is told with every request."""
+    return ProviderSaw(endpoint=str(endpoint), outcome=outcome)
 
 
 class _Asking:
