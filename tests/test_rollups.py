@@ -230,3 +230,19 @@ def test_a_day_that_is_over_is_laid_out_by_session_and_says_the_same(store: Even
     over, going_on = laid[laid["day"] < laid["day"].max()], laid[laid["day"] == laid["day"].max()]
     assert over.equals(over.sort_values(["day", "session_key"], kind="stable"))
     assert not going_on["session_key"].is_monotonic_increasing
+
+
+def test_what_is_older_than_its_minutes_is_not_counted_twice(store: EventStore) -> None:
+    """A session that goes on for months and is counted anew keeps what its old hours say."""
+    old = [event(n, served(), at_s=60.0 * n, session="s1") for n in range(1, 9)]
+    store.append(old)
+    store.forget_before(NOON + 60 * DAY_S, Retention())
+    new = [event(n, served(), at_s=50 * DAY_S + 60.0 * n, session="s1") for n in range(11, 19)]
+    store.append([one for one in new if one.seq != 13])
+    store.fold()
+    store.append([new[2]])
+    while store.maintain():
+        pass
+    span = TimeRange(NOON - 60 * DAY_S, NOON + 60 * DAY_S)
+    assert ux_figures(store, span).requests == 16
+    assert ux_figures(store, span).active_s == observe([*old, *new]).active_s

@@ -21,16 +21,29 @@ _EACH = "(-1, 9223372036854775807, 60)"
 class Asked(NamedTuple):
     """`rows` is a condition for WHERE, `grain` the rollups'; `given` are the values that it names.
 
-    `counts` and `values` are where to count words and to find values: rollups, or for single sessions or users, whom
-    these do not tell apart, the events.
+    `one_by_one` is for single sessions or users, whom not all rollups tell apart: then `counts` and `values`, where to
+    count words and to find values, are the events.
     """
 
     grain: str
     rows: str
     given: Mapping[str, object]
     width_s: int
-    counts: str
-    values: str
+    one_by_one: bool
+
+    @property
+    def names(self) -> Mapping[str, object]:
+        """What stands in a question's text."""
+        own = {"grain": self.grain, "rows": self.rows, "width_s": self.width_s}
+        return {**own, "counts": self.counts, "values": self.values}
+
+    @property
+    def counts(self) -> str:
+        return f"words{_EACH}" if self.one_by_one else f"all_counts_{self.grain}"
+
+    @property
+    def values(self) -> str:
+        return f"measures{_EACH}" if self.one_by_one else f"all_values_{self.grain}"
 
 
 def asked(span: TimeRange, filters: Filters, *, time: str = "bucket", width_s: int | None = None) -> Asked:
@@ -43,9 +56,7 @@ def asked(span: TimeRange, filters: Filters, *, time: str = "bucket", width_s: i
     within = f"{time} >= $start AND {time} < $end AND {rows}"
     grain = "hours" if width_s >= _HOUR_S else "minutes"
     one_by_one = filters.session_id is not None or filters.user_id is not None
-    counts = f"words{_EACH}" if one_by_one else f"all_counts_{grain}"
-    values = f"measures{_EACH}" if one_by_one else f"all_values_{grain}"
-    return Asked(grain, within, {**given, **edges}, width_s, counts, values)
+    return Asked(grain, within, {**given, **edges}, width_s, one_by_one)
 
 
 def chosen(filters: Filters) -> tuple[str, Mapping[str, object]]:

@@ -115,7 +115,7 @@ def _ask(
 ) -> pd.DataFrame:
     question = asked(span, filters, time=time)
     counted = asked(span, filters)
-    text = sql.format(**question._asdict(), dimension=dimension, rows_of_buckets=counted.rows)
+    text = sql.format(**question.names, dimension=dimension, rows_of_buckets=counted.rows)
     answer: pd.DataFrame = store.read(text, {**question.given, **(given or {})}).to_pandas()
     return answer
 

@@ -27,6 +27,7 @@ _SCHEMAS = ("schema.sql", "runs.sql", "rollups.sql", "alerts.sql")
 SCHEMA_VERSION = len(_SCHEMAS)
 ROOM_BYTES_MIN = 16 << 20
 _HOUR_US = 3_600_000_000
+_BEGINNING_US = -62_135_596_800_000_000
 
 # DuckDB's own checkpoints stall the commit that meets them, so the writer chooses the moment; and a library does not
 # fetch extensions from the network because a file happens to look like SQLite's.
@@ -39,8 +40,10 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
 _APPEND = """
 INSERT INTO events BY NAME SELECT *, CAST($flush AS BIGINT) AS flush, key_of(session_id) AS session_key FROM batch
 """
-_ADD_USE = "INSERT INTO ux_fresh BY NAME FROM batch"
-_ADD_USE_VALUES = "INSERT INTO ux_values_fresh BY NAME FROM batch"
+_ADD_USE = "INSERT INTO ux_fresh BY NAME FROM batch WHERE bucket >= make_timestamptz(CAST($horizon AS BIGINT))"
+_ADD_USE_VALUES = """
+INSERT INTO ux_values_fresh BY NAME FROM batch WHERE bucket >= make_timestamptz(CAST($horizon AS BIGINT))
+"""
 _ADD_RUN = "INSERT INTO runs BY NAME SELECT * FROM batch"
 _STANDING = """
 SELECT coalesce((SELECT max(flush) FROM events), 0), (SELECT count(*) FROM events WHERE flush > (SELECT unfolded())),
@@ -218,11 +221,13 @@ class EventStore:
         oldest_us = min((micros(event.happened_at) for event in events), default=None)
         self._oldest_us = min((us for us in (oldest_us, self._oldest_us) if us is not None), default=None)
 
-    def _add_use(self, cursor: duckdb.DuckDBPyConnection, additions: Additions) -> None:
+    def _add_use(
+        self, cursor: duckdb.DuckDBPyConnection, additions: Additions, *, horizon_us: int = _BEGINNING_US
+    ) -> None:
         for statement, table in ((_ADD_USE, additions.counts), (_ADD_USE_VALUES, additions.values)):
             if table.num_rows:
                 with _registered(cursor, table):
-                    cursor.execute(statement)
+                    cursor.execute(statement, {"horizon": horizon_us})
 
     def _fold(self) -> None:
         with self._changing() as cursor:
@@ -254,9 +259,11 @@ class EventStore:
         with self._changing() as cursor:
             found = cursor.execute(_TO_COUNT_ANEW, {"sessions_max": ANEW_SESSIONS_MAX}).fetchall()
             names = [name for (name,) in found]
-            for statement, given in rollups.forget_use(names):
+            ((horizon_us,),) = cursor.execute(rollups.HORIZON).fetchall()
+            for statement, given in rollups.forget_use(names, horizon_us):
                 cursor.execute(statement, dict(given))
-            self._add_use(cursor, self._ledger.recount(rollups.felt_events(cursor, names)))
+            counted = self._ledger.recount(rollups.felt_events(cursor, names))
+            self._add_use(cursor, counted, horizon_us=horizon_us)
         self._anew = len(names) == ANEW_SESSIONS_MAX
 
     @contextmanager

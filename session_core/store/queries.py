@@ -145,7 +145,7 @@ def _ask(
 ) -> pd.DataFrame:
     """Answer a question about whole buckets, as wide as the span has them or as told."""
     question = asked(span, filters, width_s=width_s)
-    text = sql.format(**question._asdict())
+    text = sql.format(**question.names)
     answer: pd.DataFrame = store.read(text, {**question.given, **more}).to_pandas()
     return answer
 

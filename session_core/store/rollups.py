@@ -39,11 +39,18 @@ FROM {{rows}} GROUP BY ALL
 _UX_VALUES = f"""
 SELECT {{bucket}} AS bucket, {_UX_DIMENSIONS}, measure, bin, sum(n) FROM {{rows}} GROUP BY ALL HAVING sum(n) <> 0
 """
+_UX_VALUES_HOURS = _UX_VALUES.replace(_UX_DIMENSIONS, _DIMENSIONS)
 _OF_EVENTS = {"sessions": ("marks", _SESSIONS), "counts": ("words", _COUNTS), "values": ("measures", _VALUES)}
-_OF_LEDGER = {"ux": _UX, "ux_values": _UX_VALUES}
+_OF_LEDGER: Mapping[tuple[str, str], str] = {
+    ("ux", "minutes"): _UX,
+    ("ux", "hours"): _UX,
+    ("ux_values", "minutes"): _UX_VALUES,
+    ("ux_values", "hours"): _UX_VALUES_HOURS,
+}
+_FRESH = ("ux_fresh", "ux_values_fresh")
 GRAINS: Mapping[str, int] = {"minutes": 60, "hours": 3600}
 
-ROLLUPS = (*_OF_EVENTS, *_OF_LEDGER)
+ROLLUPS = (*_OF_EVENTS, "ux", "ux_values")
 
 Statement = tuple[str, Mapping[str, object]]
 
@@ -67,11 +74,11 @@ def fold(upto_flush: int) -> Iterator[Statement]:
             rows = merged.format(rows=f"{source}((SELECT unfolded()), $upto, {width_s})")
             yield f"INSERT INTO {name}_{grain} {rows}", {"upto": upto_flush}
     yield "INSERT INTO troubles FROM trouble((SELECT unfolded()), $upto)", {"upto": upto_flush}
-    for name, merged in _OF_LEDGER.items():
-        for grain, width_s in GRAINS.items():
-            rows = merged.format(bucket=f"bucket_of(bucket, {width_s})", rows=f"{name}_fresh")
-            yield f"INSERT INTO {name}_{grain} {rows}", {}
-        yield f"DELETE FROM {name}_fresh", {}
+    for (name, grain), merged in _OF_LEDGER.items():
+        rows = merged.format(bucket=f"bucket_of(bucket, {GRAINS[grain]})", rows=f"{name}_fresh")
+        yield f"INSERT INTO {name}_{grain} {rows}", {}
+    for table in _FRESH:
+        yield f"DELETE FROM {table}", {}
     yield "UPDATE folded SET flush = $upto", {"upto": upto_flush}
 
 
@@ -79,8 +86,8 @@ def merge_since(bucket_us: int) -> Iterator[Statement]:
     """What leaves one row for each key from this bucket on, in one transaction."""
     given = {"since": bucket_us}
     for name in ROLLUPS:
-        merged = _OF_LEDGER[name] if name in _OF_LEDGER else _OF_EVENTS[name][1]
         for grain in GRAINS:
+            merged = _OF_EVENTS[name][1] if name in _OF_EVENTS else _OF_LEDGER[name, grain]
             table = f"{name}_{grain}"
             kept = f"(FROM {table} WHERE bucket >= make_timestamptz(CAST($since AS BIGINT)))"
             yield f"CREATE OR REPLACE TEMP TABLE merged AS FROM {table} LIMIT 0", {}
@@ -131,22 +138,28 @@ def forget_before(now_s: float, retention: Retention) -> Iterator[Statement]:
 def forget_run(run_id: str) -> Iterator[Statement]:
     """What drops every trace of a simulated run."""
     tables = ["events", "runs", "troubles", *(f"{name}_{grain}" for name in ROLLUPS for grain in GRAINS)]
-    for table in (*tables, *(f"{name}_fresh" for name in _OF_LEDGER)):
+    for table in (*tables, *_FRESH):
         yield f"DELETE FROM {table} WHERE run_id = $run_id", {"run_id": run_id}
 
 
-_FORGET_USE = """
-DELETE FROM {table}
-WHERE session_id IN (SELECT unnest($names)) AND bucket >= (SELECT bucket_of(min(happened_at), 3600) FROM events)
+# As far back as there are both events to count anew and the minutes that say what was counted before.
+HORIZON = """
+SELECT coalesce(epoch_us(bucket_of(
+    greatest((SELECT min(happened_at) FROM events), (SELECT min(bucket) FROM ux_minutes)), 3600)), -62135596800000000)
 """
+_OF_SESSIONS = "session_id IN (SELECT unnest($names)) AND bucket >= make_timestamptz(CAST($horizon AS BIGINT))"
 
 
-def forget_use(names: Sequence[str]) -> Iterator[Statement]:
-    """What drops these sessions' part of the score, as far back as there are events to count it anew from."""
+def forget_use(names: Sequence[str], horizon_us: int) -> Iterator[Statement]:
+    """What drops these sessions' part of the score from the horizon on."""
+    given = {"names": names, "horizon": horizon_us}
+    taken_back = _UX_VALUES_HOURS.replace("sum(n)", "-sum(n)").format(
+        bucket="bucket_of(bucket, 3600)", rows=f"(FROM ux_values_minutes WHERE {_OF_SESSIONS})"
+    )
     yield "DELETE FROM ux_anew WHERE session_id IN (SELECT unnest($names))", {"names": names}
-    for name in _OF_LEDGER:
-        for grain in ("fresh", *GRAINS):
-            yield _FORGET_USE.format(table=f"{name}_{grain}"), {"names": names}
+    yield f"INSERT INTO ux_values_hours {taken_back}", given
+    for table in (*_FRESH, "ux_minutes", "ux_hours", "ux_values_minutes"):
+        yield f"DELETE FROM {table} WHERE {_OF_SESSIONS}", given
 
 
 _HAVE_ROWS = """

@@ -133,7 +133,8 @@ CREATE TABLE ux_values_fresh (
     n           BIGINT      NOT NULL
 );
 CREATE TABLE ux_values_minutes AS FROM ux_values_fresh LIMIT 0;
-CREATE TABLE ux_values_hours AS FROM ux_values_fresh LIMIT 0;
+-- Hours do not tell sessions apart: there would be as many rows as values.
+CREATE TABLE ux_values_hours AS SELECT * EXCLUDE (session_id, user_id) FROM ux_values_fresh LIMIT 0;
 
 -- Sessions whose part of these must be counted anew from their events.
 CREATE TABLE ux_anew (session_id VARCHAR NOT NULL);
@@ -165,4 +166,5 @@ CREATE VIEW all_ux_hours AS
 FROM ux_hours UNION ALL (SELECT * REPLACE (bucket_of(bucket, 3600) AS bucket) FROM ux_fresh);
 CREATE VIEW all_ux_values_minutes AS FROM ux_values_minutes UNION ALL FROM ux_values_fresh;
 CREATE VIEW all_ux_values_hours AS
-FROM ux_values_hours UNION ALL (SELECT * REPLACE (bucket_of(bucket, 3600) AS bucket) FROM ux_values_fresh);
+FROM ux_values_hours
+UNION ALL (SELECT * EXCLUDE (session_id, user_id) REPLACE (bucket_of(bucket, 3600) AS bucket) FROM ux_values_fresh);

@@ -66,7 +66,9 @@ def ux_over_time_by(
 def _figures(store: EventStore, question: Asked, *keys: str) -> dict[Any, UxFigures]:
     """The figures by the value of an expression over the rollup's columns, or of several, in their order."""
     listed = ", ".join(f'{key} AS "{name}"' for name, key in zip(_KEYS, keys, strict=False))
-    names = {"keys": listed, "grain": question.grain, "rows": question.rows}
+    # Hours do not tell whose values theirs are.
+    values_grain = "minutes" if question.one_by_one else question.grain
+    names = {"keys": listed, "grain": question.grain, "values_grain": values_grain, "rows": question.rows}
     counts = store.read(_COUNTS.format(**names), question.given)
     values = store.read(_VALUES.format(**names), question.given)
     histograms: dict[Any, dict[str, Histogram]] = {}
@@ -136,7 +138,7 @@ _VALUES = """
 SELECT * EXCLUDE (bin, n), list(bin ORDER BY bin) AS bins, list(n ORDER BY bin) AS ns
 FROM (
     SELECT {keys}, measure, bin, CAST(sum(n) AS BIGINT) AS n
-    FROM all_ux_values_{grain}
+    FROM all_ux_values_{values_grain}
     WHERE {rows}
     GROUP BY ALL
     HAVING sum(n) <> 0
