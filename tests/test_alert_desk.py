@@ -39,7 +39,7 @@ class Office:
             clock=self.clock,
             new_id=lambda: f"change-{next(self.numbers)}",
             configured=settings,
-            tells=tells,
+            told_to="hooks.example" if tells else "",
         )
         self.desk.on_pending = lambda: self.notices.append("pending")
 

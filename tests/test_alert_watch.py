@@ -62,7 +62,7 @@ class Office:
 
     def open(self) -> None:
         self.late = LateStore(self.path, clock=self.clock, retry_s=0)
-        self.desk = AlertDesk(self.late, clock=self.clock, new_id=self.new_id, configured=FEW, tells=True)
+        self.desk = AlertDesk(self.late, clock=self.clock, new_id=self.new_id, configured=FEW, told_to=WEBHOOK.host)
 
     def new_id(self) -> str:
         self.number += 1

@@ -25,11 +25,13 @@ NO_VERDICT = Verdict(exceeded=None)
 class Board(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about alerts at one moment. `looked_at` is when they were judged last (wall seconds), None if never.
 
-    `trouble` is what keeps them from being judged or kept, in a sentence. `verdicts` lack what was not judged yet.
+    `trouble` is what keeps them from being judged or kept, in a sentence. `verdicts` lack what was not judged yet;
+    `told_to` is the webhook's host, empty without one.
     """
 
     settings: AlertSettings
     configured: AlertSettings
+    told_to: str = ""
     alerts: Mapping[str, Alert] = MappingProxyType({})
     verdicts: Mapping[str, Verdict] = MappingProxyType({})
     budget: Budget | None = None
@@ -56,16 +58,16 @@ class AlertDesk:
         clock: Clock,
         new_id: Callable[[], str],
         configured: AlertSettings | None = None,
-        tells: bool = False,
+        told_to: str = "",
     ) -> None:
         self._store = store
         self._clock = clock
         self._new_id = new_id
-        self._delivery = Delivery.PENDING if tells else Delivery.UNTOLD
+        self._delivery = Delivery.PENDING if told_to else Delivery.UNTOLD
         self._lock = threading.Lock()
         self._loaded = False
         settings = configured or AlertSettings()
-        self._board = Board(settings=settings, configured=settings)
+        self._board = Board(settings=settings, configured=settings, told_to=told_to)
         self.on_pending: Callable[[], object] = lambda: None
 
     def board(self) -> Board:
