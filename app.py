@@ -13,11 +13,12 @@ from session_core.errors import ConfigError
 from session_core.web.auth_context import explain_error
 from session_core.web.routes import lab_routes
 from session_core.web.running import run_lab
-from session_core.web.settings import read_settings, session_config
+from session_core.web.settings import alert_settings, read_settings, session_config
 
 try:
     settings = read_settings(os.environ)
     session_config(settings, os.environ, port=st.get_option("server.port"))
+    alert_settings(settings)
 except ConfigError as error:
     raise SystemExit(f"Session Lab cannot start. {error}") from None
 

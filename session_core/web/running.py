@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from random import Random
 
 import msgspec
 
@@ -18,10 +19,12 @@ from session_core.provider.asgi import ProviderFace
 from session_core.service import SessionService, drop_event
 from session_core.session import Session
 from session_core.store import Recorder
+from session_core.store.alert_desk import AlertDesk
 from session_core.store.late_store import LateStore
 from session_core.vocabulary import EndReason, State
+from session_core.web import alert_watch
 from session_core.web.faults import FaultOffer, Provocation
-from session_core.web.settings import LabSettings, provider_config, session_config
+from session_core.web.settings import LabSettings, alert_settings, provider_config, session_config
 from session_core.web.sign_in import CookieNames, PendingLogins, Seats, cookie_names
 
 OVER = frozenset({State.SIGNED_OUT, State.EXPIRED, State.LOCKED})
@@ -36,6 +39,7 @@ class Lab(msgspec.Struct, kw_only=True):
     store: LateStore
     recorder: Recorder
     emit: Emit
+    alerts: AlertDesk
     pending: PendingLogins
     seats: Seats
     cookies: CookieNames
@@ -100,6 +104,13 @@ async def run_lab(settings: LabSettings, environment: Mapping[str, str], *, port
     clock = SystemClock()
     config, embedded = session_config(settings, environment, port=port)
     store = LateStore(settings.db_path, clock=clock)
+    desk = AlertDesk(
+        store,
+        clock=clock,
+        new_id=lambda: secrets.token_hex(12),
+        configured=alert_settings(settings),
+        told_to=settings.alert_webhook.host if settings.alert_webhook else "",
+    )
     # The port is in the name, so that two apps told to use one file do not share what they could not write.
     spill = settings.db_path.with_name(f"{settings.db_path.name}.spill-{port}.jsonl")
     recorder = Recorder(store, clock=clock, spill_path=spill)
@@ -109,7 +120,10 @@ async def run_lab(settings: LabSettings, environment: Mapping[str, str], *, port
         provider = EmbeddedProvider(provider_config(settings, config, port=port), entropy=secrets.token_bytes)
         face = ProviderFace(provider, clock=clock)
     try:
-        async with SessionService(config, emit=emit, clock=clock) as service:
+        async with (
+            SessionService(config, emit=emit, clock=clock) as service,
+            alert_watch.watching(desk, settings.alert_webhook, clock=clock, rng=Random(secrets.token_bytes(16))),
+        ):
             _lab = Lab(
                 config=config,
                 clock=clock,
@@ -117,6 +131,7 @@ async def run_lab(settings: LabSettings, environment: Mapping[str, str], *, port
                 store=store,
                 recorder=recorder,
                 emit=emit,
+                alerts=desk,
                 pending=PendingLogins(entropy=secrets.token_bytes),
                 seats=Seats(entropy=secrets.token_bytes),
                 cookies=cookie_names(config.redirect_uri),
