@@ -286,7 +286,7 @@ AnyFact = (
 )
 
 
-class Origin(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Origin(msgspec.Struct, frozen=True, kw_only=True, gc=False, cache_hash=True):
     """What is the same for every event of one journal. `stream_id` with `seq` names an event for ever."""
 
     stream_id: str

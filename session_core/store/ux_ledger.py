@@ -7,6 +7,7 @@ knows nothing although the store does, cannot be added; the session is then coun
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -44,22 +45,31 @@ class Additions(NamedTuple):
 
 
 class _Minutes:
-    """The tallies of one session since the last hand-over."""
+    """The tallies of one session since the last hand-over. The one in use is at hand, for it is asked for often."""
 
-    __slots__ = ("tallies",)
+    __slots__ = ("_place", "_tally", "tallies")
 
     def __init__(self) -> None:
         self.tallies: dict[Place, Tally] = {}
+        self._place: Place | None = None
+        self._tally = Tally()
 
     def at(self, wall: float, origin: Origin) -> Place:
         # Whole microseconds, as SQL divides them: a quotient of floats can round up into the next minute.
-        return round(wall * 1e6) // MINUTE_US, origin
+        minute, last = round(wall * 1e6) // MINUTE_US, self._place
+        return last if last is not None and last[0] == minute and last[1] is origin else (minute, origin)
 
     def tally(self, place: Place) -> Tally:
-        tally = self.tallies.get(place)
-        if tally is None:
-            tally = self.tallies[place] = Tally()
-        return tally
+        if place is not self._place:
+            tally = self.tallies.get(place)
+            if tally is None:
+                tally = self.tallies[place] = Tally()
+            self._place, self._tally = place, tally
+        return self._tally
+
+    def clear(self) -> None:
+        self.tallies.clear()
+        self._place = None
 
 
 class _Known:
@@ -69,24 +79,29 @@ class _Known:
     that each has reached.
     """
 
-    __slots__ = ("latest", "minutes", "session", "streams")
+    __slots__ = ("_others", "_reached", "_seq", "_stream_id", "minutes", "session")
 
     def __init__(self, user_id: str) -> None:
         self.minutes = _Minutes()
         self.session = UxSession(user_id, self.minutes)
-        self.latest: tuple[int, str, int] = (-(2**63), "", 0)
-        self.streams: dict[str, tuple[int, int]] = {}
+        self._stream_id, self._reached, self._seq = "", -(2**63), -1
+        self._others: dict[str, tuple[int, int]] = {}
 
     def add(self, event: Event) -> bool:
         """Heed an event; False if it should have come before one that was heeded already."""
-        stream_id, seq = event.origin.stream_id, event.seq
-        reached, before = self.streams.get(stream_id, (-(2**63), -1))
-        reached = max(reached, round(event.happened_at * 1e6))
-        place = (reached, stream_id, seq)
-        if seq <= before or place < self.latest:
-            return False
-        self.streams[stream_id] = reached, seq
-        self.latest = place
+        stream_id, seq, reached = event.origin.stream_id, event.seq, round(event.happened_at * 1e6)
+        if stream_id == self._stream_id:
+            if seq <= self._seq:
+                return False
+            reached = max(reached, self._reached)
+        else:
+            earlier, before = self._others.get(stream_id, (reached, -1))
+            reached = max(reached, earlier)
+            if seq <= before or (reached, stream_id, seq) < (self._reached, self._stream_id, self._seq):
+                return False
+            self._others[self._stream_id] = self._reached, self._seq
+            self._stream_id = stream_id
+        self._reached, self._seq = reached, seq
         self.session.add(event)
         return True
 
@@ -167,33 +182,35 @@ class UxLedger:
         touched.pop(name, None)
 
     def _hand_over(self, touched: Mapping[str, _Known]) -> tuple[pa.Table, pa.Table]:
-        counts: list[tuple[Place, str, Tally]] = []
+        places: list[Place] = []
+        tallies: list[Tally] = []
         for name, known in touched.items():
             known.session.project()
-            counts += [(place, name, tally) for place, tally in known.minutes.tallies.items()]
-            known.minutes.tallies.clear()
+            places += known.minutes.tallies
+            tallies += known.minutes.tallies.values()
+            known.minutes.clear()
             # The longest unheard go first when there are too many; what they say next counts them anew.
             self._known[name] = self._known.pop(name)
         while len(self._known) > SESSIONS_MAX:
             del self._known[next(iter(self._known))]
-        return _count_table(counts), _value_table(counts)
+        return _count_table(places, tallies), _value_table(places, tallies)
 
 
-def _count_table(rows: Sequence[tuple[Place, str, Tally]]) -> pa.Table:
-    columns = _dimensions([place for place, _, _ in rows])
-    tallies = [tally for _, _, tally in rows]
+def _count_table(places: Sequence[Place], tallies: Sequence[Tally]) -> pa.Table:
+    columns = _dimensions(places)
     columns["used"] = pa.array([tally.used for tally in tallies], pa.bool_())
     for name in _COUNTS:
-        columns[name] = pa.array([getattr(tally, name) for tally in tallies], pa.int64())
+        columns[name] = pa.array(list(map(attrgetter(name), tallies)), pa.int64())
     return pa.table(columns)
 
 
-def _value_table(rows: Sequence[tuple[Place, str, Tally]]) -> pa.Table:
+def _value_table(places: Sequence[Place], tallies: Sequence[Tally]) -> pa.Table:
     listed = [
         (place, measure, number, count)
-        for place, _, tally in rows
         for measure in _VALUES
-        for number, count in getattr(tally, measure).items()
+        for place, counts in zip(places, map(attrgetter(measure), tallies), strict=True)
+        if counts
+        for number, count in counts.items()
         if count
     ]
     columns = _dimensions([place for place, *_ in listed])
@@ -206,5 +223,5 @@ def _value_table(rows: Sequence[tuple[Place, str, Tally]]) -> pa.Table:
 def _dimensions(places: Sequence[Place]) -> dict[str, pa.Array]:
     moments = pa.array([minute * MINUTE_US for minute, _ in places], pa.int64()).cast(_BUCKET)
     origins = [origin for _, origin in places]
-    named = {name: pa.array([getattr(origin, name) for origin in origins], pa.string()) for name in _DIMENSIONS}
+    named = {name: pa.array(list(map(attrgetter(name), origins)), pa.string()) for name in _DIMENSIONS}
     return {"bucket": moments} | named
