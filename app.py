@@ -27,7 +27,8 @@ except ConfigError as error:
 async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
     from session_core.dashboard import loaders  # noqa: PLC0415 - its cache needs Streamlit's runtime to be there
 
-    async with run_lab(settings, os.environ, port=st.get_option("server.port")) as lab:
+    port, address = st.get_option("server.port"), st.get_option("server.address")
+    async with run_lab(settings, os.environ, port=port, address=address) as lab:
         loaders.attach(lab.store)
         try:
             yield {}

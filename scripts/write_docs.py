@@ -26,6 +26,7 @@ from session_core.retry_manager import DEFAULT_POLICIES
 from session_core.session_state import DEADLINE_S, TRANSITIONS
 from session_core.store.alert_words import AlertMessage, condition
 from session_core.vocabulary import EndReason, Outcome, Signal, State
+from session_core.web.metrics import NOTHING_YET, Metrics
 from session_core.web.settings import PREFIX, VARIABLES, LabSettings
 from session_core.web.webhook import Webhook
 
@@ -87,6 +88,7 @@ LAB_SETTINGS: Mapping[str, str] = {
     "access_ttl_s": "Seconds an access token of the embedded provider lives",
     "grace_s": "Seconds the embedded provider accepts a spent refresh token again",
     "config_path": "A TOML file with the settings above",
+    "metrics_key": "What whoever reads `/metrics` must say; needed where the app listens on more than this machine",
     "alert_webhook": "Where [alerts](alerts.md) are told; https, or http on this machine",
     "ingest_key": "What whoever posts events must say; needed where the app listens on more than this machine",
     "ingest_origins": "Other origins, such as `https://app.example.com`, whose pages may post events; spaces between them",
@@ -288,6 +290,14 @@ def retries() -> Iterator[Row]:
         )
 
 
+def metrics() -> Iterator[Row]:
+    """As a scrape tells them, before anything has happened."""
+    for family in Metrics().families(NOTHING_YET):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        words = {label: None for sample in family.samples for label in sample.labels if label != "le"}
+        yield f"`{name}`", family.type, ", ".join(f"`{word}`" for word in words) or "–", family.documentation
+
+
 def faults() -> Iterator[Row]:
     yield from ((f"`{kind}`", FAULTS[kind]) for kind in FaultKind)
 
@@ -373,6 +383,7 @@ TABLES: Mapping[str, tuple[str, Row, Callable[[], Iterator[Row]]]] = {
     "alert-rules": ("alerts.md", ("Rule", "Measure", "Fires when", "Sessions", "Urgent"), alert_rules),
     "alert-states": ("alerts.md", ("State", "Signals and where they lead"), alert_states),
     "alert-settings": ("alerts.md", ("Setting", "Default", "Allowed", "What it does"), alert_settings),
+    "metrics": ("metrics.md", ("Metric", "Type", "Labels", "What it says"), metrics),
     "alert-message": ("alerts.md", ("Field", "Type", "What it says"), alert_message),
 }
 

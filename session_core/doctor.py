@@ -35,7 +35,7 @@ PYTHON_MIN = (3, 11)
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "provider": ("starlette", "uvicorn"),
     "store": ("duckdb", "pandas", "pyarrow"),
-    "dashboard": ("streamlit", "plotly"),
+    "dashboard": ("streamlit", "plotly", "prometheus_client"),
 }
 SKEW_S_MAX = 30.0
 DISK_BYTES_MIN = 64 << 20

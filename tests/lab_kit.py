@@ -64,15 +64,17 @@ class ServedLab:
 
 
 @contextmanager
-def served_lab(db_path: Path, environment: Mapping[str, str] | None = None) -> Iterator[ServedLab]:
+def served_lab(
+    db_path: Path, environment: Mapping[str, str] | None = None, *, address: str | None = "127.0.0.1"
+) -> Iterator[ServedLab]:
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     served = ServedLab(f"http://127.0.0.1:{port}")
-    settings = read_settings({"SESSION_LAB_DB": str(db_path)})
+    settings = read_settings({"SESSION_LAB_DB": str(db_path), **(environment or {})})
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with run_lab(settings, environment or {}, port=port) as lab:
+        async with run_lab(settings, environment or {}, port=port, address=address) as lab:
             served.lab, served.loop = lab, asyncio.get_running_loop()
             loaders.attach(lab.store)
             up.set()

@@ -215,7 +215,7 @@ def test_extras_are_those_of_the_package() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     for extra, modules in EXTRAS.items():
         [line] = [line for line in text.splitlines() if line.startswith(f"{extra} = [")]
-        assert all(f'"{module}>=' in line for module in modules)
+        assert all(f'"{module.replace("_", "-")}>=' in line for module in modules)
 
 
 def test_a_boot_clock_that_stands_still_is_said() -> None:

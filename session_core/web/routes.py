@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,11 +12,14 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from session_core.errors import ConfigError, ProviderUnreachableError, SessionCoreError
+from session_core.provider_metadata import is_loopback
 from session_core.session import Session
+from session_core.web.ingest import EVENTS_PATH, allow_events, events_schema, post_events
 from session_core.web.notice import HEADERS, notice
 from session_core.web.running import Lab, current
 from session_core.web.settings import CALLBACK_PATH, PROVIDER_PATH
 from session_core.web.sign_in import PENDING_S_MAX, Seat, User, user_of
+from session_core.web.watching import HEALTH_PATH, METRICS_PATH, healthz, metrics
 
 COOKIE_S_MAX = 30 * 86_400
 UNKNOWN_SIGN_IN = "This sign-in was not started in this browser, was used already, or took longer than 10 minutes."
@@ -29,6 +31,10 @@ def lab_routes() -> list[BaseRoute]:
         Route("/auth/sign-in", sign_in),
         Route(CALLBACK_PATH, callback),
         Mount(PROVIDER_PATH, app=embedded_provider),
+        Route(EVENTS_PATH, ingest, methods=["POST", "OPTIONS"]),
+        Route(f"{EVENTS_PATH}/schema", events_schema),
+        Route(METRICS_PATH, metrics),
+        Route(HEALTH_PATH, healthz),
     ]
 
 
@@ -74,6 +80,11 @@ async def callback(request: Request) -> Response:
     return response
 
 
+async def ingest(request: Request) -> Response:
+    intake = current().intake
+    return allow_events(request, intake) if request.method == "OPTIONS" else await post_events(request, intake)
+
+
 async def embedded_provider(scope: Scope, receive: Receive, send: Send) -> None:
     face = current().face
     if face is None:
@@ -100,19 +111,14 @@ async def _user(lab: Lab, session: Session) -> User:
 def _home_of(request: Request, redirect_uri: str) -> str | None:
     """Where to begin instead: cookies of localhost are not those of 127.0.0.1, to which the provider returns."""
     public = urlsplit(redirect_uri)
-    if request.url.hostname == public.hostname or not (_loops(request.url.hostname) and _loops(public.hostname)):
+    if request.url.hostname == public.hostname or not _both_here(request.url.hostname, public.hostname):
         return None
     query = f"?{request.url.query}" if request.url.query else ""
     return f"{public.scheme}://{public.netloc}{request.url.path}{query}"
 
 
-def _loops(host: str | None) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host or "").is_loopback
-    except ValueError:
-        return False
+def _both_here(*hosts: str | None) -> bool:
+    return all(is_loopback(host or "") for host in hosts)
 
 
 def _set_cookie(response: Response, lab: Lab, name: str, value: str, *, life_s: float) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from session_core.clock import Clock, SystemClock
 from session_core.config import SessionConfig
 from session_core.errors import EventStoreError, SessionCoreError
-from session_core.events import AnyFact, Emit, FaultOrdered, Journal, Origin, SessionEnded
+from session_core.events import AnyFact, Emit, Event, FaultOrdered, Journal, Origin, SessionEnded
 from session_core.provider import EmbeddedProvider
 from session_core.provider.asgi import ProviderFace
 from session_core.service import SessionService, drop_event
@@ -23,7 +23,10 @@ from session_core.store.alert_desk import AlertDesk
 from session_core.store.late_store import LateStore
 from session_core.vocabulary import EndReason, State
 from session_core.web import alert_watch
+from session_core.web.door import Door
 from session_core.web.faults import FaultOffer, Provocation
+from session_core.web.ingest import Intake
+from session_core.web.metrics import Metrics
 from session_core.web.settings import LabSettings, alert_settings, provider_config, session_config
 from session_core.web.sign_in import CookieNames, PendingLogins, Seats, cookie_names
 
@@ -43,6 +46,9 @@ class Lab(msgspec.Struct, kw_only=True):
     pending: PendingLogins
     seats: Seats
     cookies: CookieNames
+    intake: Intake
+    metrics: Metrics
+    metrics_door: Door
     provider: EmbeddedProvider | None = None
     face: ProviderFace | None = None
 
@@ -98,8 +104,13 @@ def current() -> Lab:
 
 
 @asynccontextmanager
-async def run_lab(settings: LabSettings, environment: Mapping[str, str], *, port: int) -> AsyncIterator[Lab]:
-    """Everything behind the pages, from first to last. Raises ConfigError; a store that cannot be used stops nothing."""
+async def run_lab(
+    settings: LabSettings, environment: Mapping[str, str], *, port: int, address: str | None = "127.0.0.1"
+) -> AsyncIterator[Lab]:
+    """Everything behind the pages, from first to last; it listens at `address`, None for all that there are.
+
+    Raises ConfigError; a store that cannot be used stops nothing.
+    """
     global _lab  # noqa: PLW0603 - the one holder; this function alone sets it
     clock = SystemClock()
     config, embedded = session_config(settings, environment, port=port)
@@ -114,7 +125,8 @@ async def run_lab(settings: LabSettings, environment: Mapping[str, str], *, port
     # The port is in the name, so that two apps told to use one file do not share what they could not write.
     spill = settings.db_path.with_name(f"{settings.db_path.name}.spill-{port}.jsonl")
     recorder = Recorder(store, clock=clock, spill_path=spill)
-    emit = await asyncio.to_thread(_start, store, recorder)
+    metrics = Metrics()
+    emit = tee(await asyncio.to_thread(_start, store, recorder), metrics.observe)
     provider = face = None
     if embedded:
         provider = EmbeddedProvider(provider_config(settings, config, port=port), entropy=secrets.token_bytes)
@@ -135,6 +147,13 @@ async def run_lab(settings: LabSettings, environment: Mapping[str, str], *, port
                 pending=PendingLogins(entropy=secrets.token_bytes),
                 seats=Seats(entropy=secrets.token_bytes),
                 cookies=cookie_names(config.redirect_uri),
+                intake=Intake(
+                    store.append_once, clock=clock, settings=settings, home=config.redirect_uri, address=address
+                ),
+                metrics=metrics,
+                metrics_door=Door(
+                    settings.metrics_key, address=address, mends="set SESSION_LAB_METRICS_KEY to read its metrics"
+                ),
                 provider=provider,
                 face=face,
             )
@@ -146,6 +165,16 @@ async def run_lab(settings: LabSettings, environment: Mapping[str, str], *, port
     finally:
         await asyncio.to_thread(recorder.stop)
         store.close()
+
+
+def tee(keep: Emit, count: Emit) -> Emit:
+    """Both hear of every event."""
+
+    def emit(event: Event) -> None:
+        keep(event)
+        count(event)
+
+    return emit
 
 
 def _start(store: LateStore, recorder: Recorder) -> Emit:

@@ -26,6 +26,7 @@ VARIABLES = (
     "INGEST_KEY",
     "INGEST_ORIGINS",
     "INGEST_POSTS_PER_MINUTE",
+    "METRICS_KEY",
     "ALERT_WEBHOOK",
 )
 ALERTS = "alerts"
@@ -46,6 +47,7 @@ class LabSettings(Discreet, frozen=True, kw_only=True):
     ingest_key: str | None = None
     ingest_origins: tuple[str, ...] = ()
     ingest_posts_per_minute: float = 600.0
+    metrics_key: str | None = None
     alert_webhook: Webhook | None = None
 
     def __post_init__(self) -> None:
@@ -54,7 +56,7 @@ class LabSettings(Discreet, frozen=True, kw_only=True):
         require("SESSION_LAB_INGEST_POSTS_PER_MINUTE", self.ingest_posts_per_minute, 1, 60_000)
 
     def shown(self) -> tuple[str, ...]:
-        return tuple(name for name in self.__struct_fields__ if name != "ingest_key")
+        return tuple(name for name in self.__struct_fields__ if not name.endswith("_key"))
 
 
 def read_settings(environment: Mapping[str, str]) -> LabSettings:
@@ -68,9 +70,10 @@ def read_settings(environment: Mapping[str, str]) -> LabSettings:
         access_ttl_s=_number(given, "ACCESS_TTL_S", defaults.access_ttl_s),
         grace_s=_number(given, "GRACE_S", defaults.grace_s),
         config_path=_path(given, "CONFIG"),
-        ingest_key=_key(given.get("INGEST_KEY")),
+        ingest_key=_key(given, "INGEST_KEY"),
         ingest_origins=tuple(map(_origin, given.get("INGEST_ORIGINS", "").replace(",", " ").split())),
         ingest_posts_per_minute=_number(given, "INGEST_POSTS_PER_MINUTE", defaults.ingest_posts_per_minute),
+        metrics_key=_key(given, "METRICS_KEY"),
         alert_webhook=_webhook(given, "ALERT_WEBHOOK"),
     )
 
@@ -144,12 +147,13 @@ def _number(given: Mapping[str, str], name: str, default: float) -> float:
         raise ConfigError(f"{PREFIX}{name} is {given[name]!r}; give a number, such as 60.") from None
 
 
-def _key(text: str | None) -> str | None:
+def _key(given: Mapping[str, str], name: str) -> str | None:
+    text = given.get(name)
     if text is None:
         return None
     if len(text) < KEY_CHARS_MIN or not all("!" <= char <= "~" for char in text):
         raise ConfigError(
-            f"{PREFIX}INGEST_KEY is too weak; give at least {KEY_CHARS_MIN} letters, digits or signs without a space, "
+            f"{PREFIX}{name} is too weak; give at least {KEY_CHARS_MIN} letters, digits or signs without a space, "
             "drawn by chance."
         )
     return text
