@@ -93,6 +93,13 @@ ELSEWHERE = {
     "python -m session_core doctor": "test_doctor.py",
     "python -m session_core simulate --policy professional --policy basic --seeds 20": "test_catalogue.py, with fewer seeds",
     "python -m session_core simulate --scenario lunch.toml --seeds 20": "test_settings_of_the_pages_are_accepted",
+    'curl --data-binary @events.jsonl -H "Content-Type: application/x-ndjson" http://127.0.0.1:8501/api/v1/events': (
+        "test_ingest_docs.py"
+    ),
+    "python -m session_core demo": "test_demo_command.py, with fewer people",
+    "python -m session_core ingest events.jsonl": "test_ingest_docs.py",
+    "python -m session_core ingest events.csv events.parquet --db events.duckdb": "test_ingest_docs.py",
+    "python -m session_core export events.parquet --from 2025-11-01 --until 2025-12-01": "test_ingest_docs.py",
     "python examples/asyncio_script.py": "test_examples.py",
     "python examples/threaded_script.py": "test_examples.py",
     "python examples/asgi_service.py 8502": "test_examples.py",
@@ -106,7 +113,7 @@ def test_every_command_of_the_pages_is_covered() -> None:
 
 def test_every_block_has_a_language_that_is_checked() -> None:
     """Only Windows' own commands are taken on trust."""
-    assert {block.language for block in blocks()} == {"sh", "python", "toml", "bat"}
+    assert {block.language for block in blocks()} == {"sh", "python", "toml", "bat", "json", "js"}
 
 
 @pytest.mark.parametrize("page", generator().pages())
