@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from lab_kit import fill, served_lab
 from streamlit.testing.v1 import AppTest
 from test_pages import OneSeat
 
-from session_core.dashboard import loaders, view
+from session_core.dashboard import figures, loaders, view
+from session_core.dashboard.cards import Answer, Card
+from session_core.dashboard.view import View
 from session_core.events import Event, Origin, UserActed
 from session_core.store import EventStore
 from session_core.vocabulary import Source
@@ -177,3 +182,32 @@ def test_answers_are_kept_while_events_pour_in() -> None:
         store.append([chatted(name)])
         counted.append(loaders.sessions(now))
     assert counted == [SESSIONS + 1, SESSIONS + 1]
+
+
+def test_a_card_is_drawn_once_for_all_who_look_at_the_same() -> None:
+    """Another time range, filter or zone is another picture; a picture is as high as its place."""
+    drawn: list[View] = []
+
+    def ask(shown: View) -> Answer:
+        drawn.append(shown)
+        return Answer(pd.DataFrame({"n": [1]}), "One.", figures.blank(100, "", None))
+
+    card = Card("drawn_once", "Drawn once", ask, height_px=321)
+    one, other = (view.read({"range": word}, 1_700_000_000.0, "UTC").view for word in ("7d", "30d"))
+    answers = [loaders.ask(card, shown) for shown in (one, one, other)]
+    assert drawn == [one, other]
+    assert answers[0].figure.layout.height == 321
+    assert loaders.ask(card._replace(key="drawn_again"), one).alt == "One."
+    assert len(drawn) == 3
+
+
+def test_no_two_cards_have_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a card shows is kept by its key."""
+    monkeypatch.syspath_prepend("pages")
+    pages = [
+        import_module(f"parts.{path.stem}")
+        for path in Path("pages/parts").glob("*.py")
+        if "PAGE = " in path.read_text()
+    ]
+    keys = [card.key for page in pages for card in page.PAGE.cards]
+    assert len(keys) == len(set(keys)) > 0

@@ -52,7 +52,7 @@ def _tools(card, shown) -> bool:  # noqa: ANN001 - whether the table is to be sh
 def _ask(card, shown):  # noqa: ANN001, ANN202 - the answer, if there is one
     try:
         with st.skeleton(height=card.height_px):
-            answer = card.ask(shown)
+            answer = loaders.ask(card, shown)
     except EventStoreError:
         st.caption("It comes back with the event store.")
         return None
@@ -62,8 +62,7 @@ def _ask(card, shown):  # noqa: ANN001, ANN202 - the answer, if there is one
     if card.is_table:
         _rows(answer, card.height_px)
     else:
-        figure = figures.fitted(answer.figure, card.height_px)
-        st.plotly_chart(figure, key=f"chart_{card.key}", alt=answer.alt, config=figures.NO_TOOLS)
+        st.plotly_chart(answer.figure, key=f"chart_{card.key}", alt=answer.alt, config=figures.NO_TOOLS)
     return answer
 
 

@@ -24,7 +24,8 @@ class Answer(NamedTuple):
 class Card(NamedTuple):
     """`ask` loads and draws; it runs in any thread. `height_px` is that of its place, before it is filled and after.
 
-    One that `is_table` has no figure.
+    No two have the same `key`, whatever their pages, because what they show is kept by it. One that `is_table` has no
+    figure.
     """
 
     key: str

@@ -14,6 +14,8 @@ import streamlit as st
 
 from session_core.clock import SystemClock
 from session_core.config import PRESETS, SessionPolicy, read_policy
+from session_core.dashboard.cards import Answer, Card
+from session_core.dashboard.figures import fitted
 from session_core.dashboard.filling import Filling
 from session_core.dashboard.freshness import SteadyCount
 from session_core.dashboard.sweeps import Sweeps, name_of
@@ -30,6 +32,8 @@ from session_core.store.query_filters import filter_values
 from session_core.vocabulary import Source
 
 HOLD_S = 10.0
+# Some of what a card shows is not told by events.
+STALE_S = 60.0
 ANSWERS_MAX = 128
 LOG_LINES_MAX = 40
 RUNS_MAX = 8
@@ -80,6 +84,11 @@ def now_s() -> float:
 def load(question: str, span: TimeRange, filters: Filters) -> pd.DataFrame:
     """Raises EventStoreError, whose sentence the page shows."""
     return _answer(question, span.start_s, span.end_s, filters, _version())
+
+
+def ask(card: Card, view: View) -> Answer:
+    """What a card shows, drawn once for everybody who looks at the same; nobody may change it."""
+    return _drawn(card.key, view, (*_version(), int(now_s() // STALE_S)), card)
 
 
 def load_both(question: str, view: View) -> tuple[pd.DataFrame, pd.DataFrame | None]:
@@ -194,6 +203,14 @@ def _version() -> tuple[str, int]:
     """Tells what was asked before the newest events from what is asked after them; in steps, for a busy store."""
     now = _opened().statistics()
     return now.path, _appended.read(now.appended, _clock.boot())
+
+
+@st.cache_resource(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={View: msgspec.json.encode})
+def _drawn(key: str, view: View, version: tuple[str, int, int], _card: Card) -> Answer:
+    assert key == _card.key
+    assert version
+    answer = _card.ask(view)
+    return answer if answer.figure is None else answer._replace(figure=fitted(answer.figure, _card.height_px))
 
 
 @st.cache_data(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
