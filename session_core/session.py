@@ -369,34 +369,28 @@ class Session:
         if self._tokens.tokens is None:
             return None
         self._free_if_stuck(now)
-        verdict = self._limits.verdict(now)
-        self._enforce(verdict)
+        if not self._limits.quiet(now):
+            self._enforce(self._limits.verdict(now))
         if self._machine.state in (State.LOCKED, State.EXPIRED):
             return self._limits.next_due(now)
         # What it starts is counted below, and need not have the session looked at again.
         self._maintaining = True
         try:
-            self._tokens.refresh_soon(now)
+            refresh_due_at = self._tokens.refresh_soon(now)
         finally:
             self._maintaining = False
         self._retry_persist(now)
         self._look_elsewhere(now)
-        return min(
-            (
-                due
-                for due in (
-                    self._limits.next_due(now),
-                    self._tokens.next_due(),
-                    self._persist_at,
-                    self._looked_at + LOOK_ELSEWHERE_S if self._keeper.shared else None,
-                    self._sweep(now),
-                    stuck_at(self._machine.state, self._machine.since),
-                    self._tokens.stuck_at,
-                )
-                if due is not None
-            ),
-            default=None,
+        dues = (
+            refresh_due_at,
+            self._limits.next_due(now),
+            self._persist_at,
+            self._looked_at + LOOK_ELSEWHERE_S if self._keeper.shared else None,
+            self._sweep(now),
+            stuck_at(self._machine.state, self._machine.since),
+            self._tokens.stuck_at,
         )
+        return min([due for due in dues if due is not None], default=None)
 
     def beat(self, now: float) -> None:
         """Check and log the health. Never counts as the user's activity."""

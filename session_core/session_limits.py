@@ -89,6 +89,11 @@ class SessionLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         points = (end if limit in warned else max(now, end - self.warn_s) for limit, end in ends.items())
         return min(points, default=None)
 
+    def quiet_until(self, started_at: float, last_activity_at: float, *, warned: AbstractSet[Limit]) -> float:
+        """The boot second up to which the verdict is OK without activity; infinity without limits."""
+        ends = self._ends(started_at, last_activity_at)
+        return min((end if limit in warned else end - self.warn_s for limit, end in ends), default=math.inf)
+
     def reached_at(self, started_at: float, last_activity_at: float) -> float:
         """The boot second at which the first limit is reached without further activity; infinity without limits."""
         absolute_s = math.inf if self.absolute_s is None else started_at + self.absolute_s
@@ -111,7 +116,7 @@ AAL3 = SessionLimits(absolute_s=12 * HOUR_S, idle_s=HOUR_S / 4)
 class LimitWatch:
     """One session against its limits: since when it runs, when its user last acted, and what was warned of."""
 
-    __slots__ = ("_limits", "_warned", "last_activity_at", "reached_at", "started_at")
+    __slots__ = ("_limits", "_quiet_until", "_warned", "last_activity_at", "reached_at", "started_at")
 
     def __init__(self, limits: SessionLimits, now: float) -> None:
         self._limits = limits
@@ -122,6 +127,7 @@ class LimitWatch:
         self.last_activity_at = last_activity_at
         self.reached_at = self._limits.reached_at(started_at, last_activity_at)
         self._warned: frozenset[Limit] = frozenset()
+        self._quiet_until: float | None = None
 
     def acted(self, now: float) -> None:
         """The user did something: only the idle limit moves."""
@@ -129,9 +135,17 @@ class LimitWatch:
         if self._limits.idle_s is not None:
             self.reached_at = self._limits.reached_at(self.started_at, now)
             self._warned -= {Limit.IDLE}
+            self._quiet_until = None
 
     def warned_of(self, limit: Limit) -> None:
         self._warned |= {limit}
+        self._quiet_until = None
+
+    def quiet(self, now: float) -> bool:
+        """Whether the verdict is OK; asked far more often than it is not."""
+        if self._quiet_until is None:
+            self._quiet_until = self._limits.quiet_until(self.started_at, self.last_activity_at, warned=self._warned)
+        return now < self._quiet_until
 
     def verdict(self, now: float) -> LimitVerdict:
         return self._limits.verdict(now, self.started_at, self.last_activity_at, warned=self._warned)
@@ -141,4 +155,6 @@ class LimitWatch:
         return self._limits.verdict(now, self.started_at, self.last_activity_at, warned=frozenset(Limit))
 
     def next_due(self, now: float) -> float | None:
+        if self.quiet(now) and self._quiet_until != math.inf:
+            return self._quiet_until
         return self._limits.next_due(now, self.started_at, self.last_activity_at, warned=self._warned)

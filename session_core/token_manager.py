@@ -202,11 +202,13 @@ class TokenManager:
                 wait_s = self._policy.caller_wait_s_max if timeout_s is None else timeout_s
                 return await self._wait_for_token(now + wait_s)
 
-    def refresh_soon(self, now: float, reason: RefreshReason = RefreshReason.DUE) -> None:
-        """Start a refresh in the background if one is due and allowed at boot second `now`."""
+    def refresh_soon(self, now: float, reason: RefreshReason = RefreshReason.DUE) -> float | None:
+        """Start a refresh in the background if one is due and allowed at boot second `now`; else when to ask again."""
         due_at = self.next_due()
-        if due_at is not None and now >= due_at:
-            self._start(RefreshReason.RETRY if self._troubles.pending() else reason)
+        if due_at is None or now < due_at:
+            return due_at
+        self._start(RefreshReason.RETRY if self._troubles.pending() else reason)
+        return None
 
     def next_due(self) -> float | None:
         """The boot second at which `refresh_soon` has something to do; None while there is nothing to wait for."""

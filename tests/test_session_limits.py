@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Set as AbstractSet
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from session_core.errors import ConfigError
-from session_core.session_limits import AAL1, AAL2, AAL3, SessionLimits, Standing
+from session_core.session_limits import AAL1, AAL2, AAL3, LimitWatch, SessionLimits, Standing
 from session_core.vocabulary import Limit
 
 LIMITS = SessionLimits(idle_s=900.0, absolute_s=43_200.0, warn_s=60.0)
@@ -151,6 +152,19 @@ def test_time_left_is_never_negative_and_zero_only_at_a_limit(
     assert verdict.left_s >= 0
     assert (verdict.left_s == 0) == (verdict.standing in (Standing.IDLE, Standing.ABSOLUTE))
     assert (verdict.limit is None) == (limits.idle_s is None and limits.absolute_s is None)
+
+
+@given(limits=limits(), started_at=TIMES, acts=st.lists(TIMES, max_size=4), warned=WARNED, now=TIMES)
+def test_a_watch_is_quiet_exactly_while_nothing_is_to_be_said(
+    limits: SessionLimits, started_at: float, acts: list[float], warned: AbstractSet[Limit], now: float
+) -> None:
+    """What it remembers of its limits is what asking them anew would say, whatever happened to it since."""
+    watch = LimitWatch(limits, started_at)
+    for befall in (*(partial(watch.acted, at) for at in acts), *(partial(watch.warned_of, limit) for limit in warned)):
+        assert watch.quiet(now) is (watch.verdict(now).standing is Standing.OK)
+        befall()
+    assert watch.quiet(now) is (watch.verdict(now).standing is Standing.OK)
+    assert watch.next_due(now) == limits.next_due(now, started_at, watch.last_activity_at, warned=watch._warned)
 
 
 @given(started_at=st.integers(0, 120), active_at=st.integers(0, 120))
