@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from session_core.errors import ConfigError, EventStoreError
 from session_core.lab_jobs import Job
 from session_core.sim.run import Run, run
 from session_core.sim.scenario import CATALOGUE, Scenario, read_scenario
-from session_core.store import EVERYTHING, Filters, TimeRange, error_queries, queries, session_queries
+from session_core.store import EVERYTHING, Filters, TimeRange, error_queries, queries, session_queries, ux_queries
 from session_core.store.descriptions import describe_fact, fact_of
 from session_core.store.event_store import EventStore
 from session_core.store.late_store import LateStore
@@ -51,6 +52,17 @@ QUESTIONS: dict[str, Question] = {
     "retries": queries.retries_over_time,
     "fallbacks": queries.fallbacks_over_time,
     "errors": error_queries.errors_over_time,
+    "sign_outs": queries.sign_outs_by_reason,
+    "releases": queries.releases,
+    "ux": ux_queries.ux_over_time,
+    **{f"ux_by_{name}": partial(ux_queries.ux_by, dimension=name) for name in ux_queries.DIMENSIONS},
+    **{
+        f"ux_over_time_by_{name}": partial(ux_queries.ux_over_time_by, dimension=name) for name in ux_queries.DIMENSIONS
+    },
+    "error_kinds": error_queries.error_kinds,
+    **{f"errors_by_{name}": partial(error_queries.error_rates_by, dimension=name) for name in error_queries.BREAKDOWNS},
+    "refresh_flow": error_queries.refresh_flow,
+    "values": error_queries.values_of,
     "filter_values": filter_values,
 }
 _clock = SystemClock()
