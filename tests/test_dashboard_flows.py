@@ -10,8 +10,8 @@ from session_core.dashboard import flows, theme
 LOSSES = pd.DataFrame({"part": ["Latency", "Continuity", "Freshness"], "points": [2.0, 7.0, 0.01]})
 
 
-def links(*rows: tuple[str, str, int]) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=["source", "target", "count"])
+def links(*rows: tuple[str, str, str | None, int]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=["source", "target", "label", "n"])
 
 
 def test_a_waterfall_leads_from_a_hundred_to_the_score_by_the_largest_loss() -> None:
@@ -43,14 +43,21 @@ def test_a_score_without_losses_is_drawn_too() -> None:
 def test_a_flow_has_one_place_for_each_word_with_its_count() -> None:
     """Widths are counts, places are told by words, and colour is that of the outcome."""
     (drawn,) = flows.flow(
-        links(("refreshes", "ok", 90), ("refreshes", "retry", 10), ("retry", "ok", 6), ("retry", "rejected", 4)),
+        links(
+            ("Refresh", "Refreshed", "", 90),
+            ("Refresh", "Failed", "transient", 8),
+            ("Refresh", "Failed", "rejected", 2),
+            ("Failed", "Retried", None, 9),
+        ),
         of="refreshes",
     ).data
-    assert list(drawn.node.label) == ["Refreshes 100", "Retry 10", "Ok 96", "Rejected 4"]
-    assert list(drawn.node.color) == [theme.NEUTRAL, theme.NEUTRAL, theme.WELL, theme.FAILURE]
-    assert list(drawn.link.value) == [90, 10, 6, 4]
-    assert drawn.link.customdata[1] == "10 % of refreshes → retry"
-    assert next(drawn.node.label[place] for place in drawn.link.target) == "Ok 96"
+    assert list(drawn.node.label) == ["Refresh 100", "Failed 10", "Refreshed 90", "Retried 9"]
+    assert list(drawn.node.color) == [theme.NEUTRAL, theme.TROUBLE, theme.WELL, theme.NEUTRAL]
+    assert list(drawn.link.value) == [90, 8, 2, 9]
+    assert drawn.link.customdata[3] == "90 % of failed → retried"
+    assert drawn.link.customdata[2] == "2 % of refresh → failed (rejected)"
+    assert [drawn.node.label[place] for place in drawn.link.target[:2]] == ["Refreshed 90", "Failed 10"]
+    assert len(set(drawn.link.color[1:3])) == 2
 
 
 def test_a_flow_of_nothing_is_no_error() -> None:

@@ -88,6 +88,13 @@ def test_releases_and_incidents_are_lines_with_labels() -> None:
     assert min(shape.x0.timestamp() for shape in figure.layout.shapes) == SPAN.start_s
 
 
+def test_a_version_is_marked_where_it_was_first_seen() -> None:
+    """As the store tells it."""
+    seen = pd.DataFrame({"happened_at": pd.to_datetime([7_300], unit="s", utc=True), "app_version": ["2.4.0"]})
+    assert figures.releases(seen) == (Mark(7_300, "2.4.0"),)
+    assert figures.releases(seen.iloc[:0]) == ()
+
+
 def test_many_marks_keep_their_lines_and_the_newest_their_labels() -> None:
     """Labels that cover each other cannot be read."""
     marks = [Mark(7_200 + 60 * number, f"2.{number}") for number in range(30)]

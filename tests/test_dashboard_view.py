@@ -137,3 +137,11 @@ def test_an_export_says_what_was_looked_at() -> None:
         "Source": "All",
         "Device": "phone",
     }
+
+
+def test_a_live_view_moves_on_and_another_stands_still() -> None:
+    """By the clock, keeping its length."""
+    live = read(range="1h").view
+    assert live.at(NOW + 600) == view.read({"range": "1h"}, NOW + 600, "UTC").view
+    fixed = read(since="2026-11-14T08:00:00Z", until="2026-11-14T09:00:00Z").view
+    assert fixed.at(NOW + 600) == fixed

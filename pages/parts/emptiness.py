@@ -1,7 +1,7 @@
 """Where there is nothing to see: why, and one button that mends it."""
 
 import streamlit as st
-from parts import first_start
+from parts import evidence, first_start
 
 from session_core.dashboard import emptiness, loaders, selection
 from session_core.errors import EventStoreError
@@ -22,7 +22,17 @@ def stop_if_empty(shown) -> None:  # noqa: ANN001 - what is looked at
     else:
         st.button(found.button, key="mend", type="primary", on_click=_mend, args=(found,))
     first_start.offer_demo(nothing_yet=found.button is None)
+    st.fragment(_look_again, run_every=evidence.LIVE_S if shown.live else None)(shown)
     st.stop()
+
+
+def _look_again(shown) -> None:  # noqa: ANN001
+    try:
+        found = loaders.sessions(shown.at(loaders.now_s()))
+    except EventStoreError:
+        return
+    if found:
+        st.rerun()
 
 
 def _mend(found) -> None:  # noqa: ANN001

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from session_core.dashboard import exports, figures, loaders, selection, view
+from session_core.dashboard import exports, figures, loaders, view
 from session_core.errors import EventStoreError
 
 LIVE_S = 15
@@ -11,16 +11,17 @@ TABLE_PX = 240
 
 def show(card, shown) -> None:  # noqa: ANN001 - what to ask, and what is looked at
     """Cards are asked side by side, each with a skeleton in its place; a live one asks again by itself."""
-    live(_draw, shown)(card)
+    live(_draw, card, shown)
 
 
-def live(part, shown):  # noqa: ANN001, ANN201 - what draws; the same as a fragment, which moves on if the range does
-    return st.fragment(part, parallel=True, run_every=LIVE_S if shown.live else None)
+def live(draw, what, shown) -> None:  # noqa: ANN001 - what draws, and its two arguments
+    """As a part of the page that is drawn by itself, and again every now and then if what is looked at moves on."""
+    st.fragment(draw, parallel=True, run_every=LIVE_S if shown.live else None)(what, shown)
 
 
-def _draw(card) -> None:  # noqa: ANN001
+def _draw(card, shown) -> None:  # noqa: ANN001
     """Everything but the picture is there before it is asked, and its place is as high as it will be: nothing jumps."""
-    shown = selection.asked(loaders.now_s()).view
+    shown = shown.at(loaders.now_s())
     with st.container(border=True, key=f"card_{card.key}"):
         st.subheader(card.title, anchor=False)
         place = st.container(height=card.height_px, border=False, gap=None)

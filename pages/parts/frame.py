@@ -50,12 +50,11 @@ def begin(page):  # noqa: ANN001, ANN201 - a page of cards; what is looked at
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.title(page.title, anchor=False, width="content")
         tools = st.container(horizontal=True, vertical_alignment="center", width="content")
-    st.caption(_looked_at(shown))
     emptiness.stop_if_empty(shown)
     with tools:
         simulated_badge(shown)
         _export(page, shown)
-    evidence.live(_answer, shown)(page)
+    evidence.live(_answer, page, shown)
     return shown
 
 
@@ -95,38 +94,47 @@ def signed_in() -> None:
         st.rerun()
 
 
-def _answer(page) -> None:  # noqa: ANN001
+def _answer(page, shown) -> None:  # noqa: ANN001
+    shown = shown.at(loaders.now_s())
+    compared = "" if shown.before is None else f" · compared with {view.period_words(shown.before, shown.zone)}"
+    st.caption(f"{view.period_words(shown.span, shown.zone)}{compared}")
     try:
         with st.skeleton(height=ANSWER_PX):
-            sentence = page.answer(selection.asked(loaders.now_s()).view)
+            sentence = page.answer(shown)
     except EventStoreError:
         sentence = "The figures come back with the event store."
     st.markdown(f"#### {sentence}")
 
 
-def _looked_at(shown) -> str:  # noqa: ANN001
-    compared = "" if shown.before is None else f" · compared with {view.period_words(shown.before, shown.zone)}"
-    return f"{view.period_words(shown.span, shown.zone)}{compared}"
-
-
 def _export(page, shown) -> None:  # noqa: ANN001
+    """Made when it is asked for, of what is to be seen then."""
+
+    def now():  # noqa: ANN202
+        return shown.at(loaders.now_s())
+
+    def html() -> str:
+        then = now()
+        return page_report.to_html(page.title, page.answer(then), page.ask(then), view.words(then))
+
     with st.popover("Export", icon=":material/ios_share:", type="tertiary"):
         st.caption("As it is now, with the time range and the filters in it.")
-        st.download_button(
-            "Page as HTML",
-            lambda: page_report.to_html(page.title, page.answer(shown), page.ask(shown), view.words(shown)),
-            file_name=exports.file_name(page.title, ending="html"),
-            mime="text/html",
-            key="export_html",
-            on_click="ignore",
-            icon=":material/web:",
-        )
-        st.download_button(
-            "Tables as CSV",
-            lambda: exports.to_zip(page.ask(shown), view.words(shown)),
-            file_name=exports.file_name(page.title, ending="zip"),
-            mime="application/zip",
-            key="export_csv",
-            on_click="ignore",
-            icon=":material/folder_zip:",
-        )
+        for label, icon, make, ending, mime in (
+            ("Page as HTML", ":material/web:", html, "html", "text/html"),
+            (
+                "Tables as CSV",
+                ":material/folder_zip:",
+                lambda: exports.to_zip(page.ask(now()), view.words(now())),
+                "zip",
+                "application/zip",
+            ),
+        ):
+            st.download_button(
+                label,
+                make,
+                file_name=exports.file_name(page.title, ending=ending),
+                mime=mime,
+                key=f"export_{ending}",
+                on_click="ignore",
+                icon=icon,
+                width="stretch",
+            )

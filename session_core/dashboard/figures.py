@@ -37,6 +37,12 @@ class Mark(NamedTuple):
     until_s: float | None = None
 
 
+def releases(first_seen: pd.DataFrame) -> tuple[Mark, ...]:
+    """A mark for each version of the app: happened_at, app_version."""
+    rows = zip(first_seen["happened_at"], first_seen["app_version"], strict=True)
+    return tuple(Mark(happened_at.timestamp(), str(version)) for happened_at, version in rows)
+
+
 def blank(height_px: int, unit: str, span: TimeRange | None, *, zone: str = "UTC", most: float = math.inf) -> go.Figure:
     """An empty figure; `most` is the highest value, for counts of a few have no ticks between whole numbers."""
     # The margin is the figure's own, because Streamlit's theme has another for every template.

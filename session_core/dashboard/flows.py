@@ -13,9 +13,18 @@ from session_core.dashboard.figures import GRID, blank
 ROW_PX = 30
 FLOW_PX = 300
 LOST_MIN = 0.05
-# A link is the colour of what it leads to, so pale that what it crosses still shows.
+# A link is the colour of its label or of what it leads to, so pale that what it crosses still shows.
 LINK_OPACITY = 0.35
-FLOW_COLOURS: Mapping[str, str] = {**theme.STEP_COLOURS, **theme.OUTCOME_COLOURS}
+FLOW_COLOURS: Mapping[str, str] = {
+    **theme.STEP_COLOURS,
+    **theme.OUTCOME_COLOURS,
+    "Refreshed": theme.WELL,
+    "Recovered": theme.WELL,
+    "Failed": theme.TROUBLE,
+    "Later": theme.TROUBLE,
+    "Failed step": theme.FAILURE,
+    "Signed out": theme.FAILURE,
+}
 
 
 def waterfall(losses: pd.DataFrame, score: float, *, unit: str = "UX score, of 100") -> go.Figure:
@@ -45,10 +54,11 @@ def waterfall(losses: pd.DataFrame, score: float, *, unit: str = "UX score, of 1
 
 
 def flow(links: pd.DataFrame, *, of: str, colours: Mapping[str, str] = FLOW_COLOURS) -> go.Figure:
-    """Widths are counts: source, target, count; a word is one place, whichever link names it."""
+    """Widths are counts: source, target, label (may be empty), n; a word is one place, whichever link names it."""
+    links = links.fillna({"label": ""})
     places = list(dict.fromkeys([*links["source"], *links["target"]]))
     at = {word: place for place, word in enumerate(places)}
-    inward, outward = links.groupby("target")["count"].sum(), links.groupby("source")["count"].sum()
+    inward, outward = links.groupby("target")["n"].sum(), links.groupby("source")["n"].sum()
     through = [max(int(inward.get(word, 0)), int(outward.get(word, 0))) for word in places]
     figure = blank(FLOW_PX, "", None)
     figure.add_sankey(
@@ -64,18 +74,25 @@ def flow(links: pd.DataFrame, *, of: str, colours: Mapping[str, str] = FLOW_COLO
         link={
             "source": [at[word] for word in links["source"]],
             "target": [at[word] for word in links["target"]],
-            "value": links["count"].tolist(),
-            "color": [_pale(colours.get(word, theme.NEUTRAL)) for word in links["target"]],
-            "customdata": list(_shares(links, outward)),
+            "value": links["n"].tolist(),
+            "color": [_pale(colour) for colour in _link_colours(links, colours)],
+            "customdata": list(_said(links, outward)),
             "hovertemplate": f"%{{value:,}} {of}, %{{customdata}}<extra></extra>",
         },
     )
     return figure.update_layout(margin={"l": 8, "r": 8, "t": 12, "b": 12})
 
 
-def _shares(links: pd.DataFrame, outward: pd.Series) -> Iterator[str]:
-    for source, target, count in links[["source", "target", "count"]].itertuples(index=False, name=None):
-        yield f"{100 * count / outward[source]:.3g} % of {_spoken(source).lower()} → {_spoken(target).lower()}"
+def _link_colours(links: pd.DataFrame, colours: Mapping[str, str]) -> Iterator[str]:
+    for target, label in zip(links["target"], links["label"], strict=True):
+        yield colours.get(label) or colours.get(target, theme.NEUTRAL)
+
+
+def _said(links: pd.DataFrame, outward: pd.Series) -> Iterator[str]:
+    for source, target, label, count in links[["source", "target", "label", "n"]].itertuples(index=False, name=None):
+        why = f" ({_spoken(label).lower()})" if label else ""
+        share = f"{100 * count / outward[source]:.3g} %"
+        yield f"{share} of {_spoken(source).lower()} → {_spoken(target).lower()}{why}"
 
 
 def _spoken(word: str) -> str:

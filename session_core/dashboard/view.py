@@ -58,6 +58,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """The period to compare with, if there is to be one."""
         return self.span.previous if self.compare else None
 
+    def at(self, now_s: float) -> View:
+        """The same a while later: a live one has moved on."""
+        length_s = self.span.end_s - self.span.start_s
+        return msgspec.structs.replace(self, span=TimeRange.last(length_s, now_s)) if self.live else self
+
     @property
     def source(self) -> Filters:
         """Of the filters only that by source."""
