@@ -19,7 +19,7 @@ from session_core.store import EventStore
 from session_core.web.ingest import EVENTS_PATH, Intake, allow_events, events_schema, post_events
 from session_core.web.settings import LabSettings
 
-NOW = 1_790_000_000.0
+NOW = 1_760_000_000.0
 LINES = "application/x-ndjson"
 ARROW = "application/vnd.apache.arrow.stream"
 HOME = "http://127.0.0.1:8501/auth/callback"
@@ -50,9 +50,8 @@ def lines(*events: dict[str, Any]) -> bytes:
 class Desk:
     """The routes over a store, or over whatever takes events in its place."""
 
-    def __init__(self, store: Any, *, address: str | None = "127.0.0.1", **settings: Any) -> None:
-        self.clock = Clock()
-        self.store = store
+    def __init__(self, store: Any, *, address: str | None = "127.0.0.1", clock: Any = None, **settings: Any) -> None:
+        self.clock = clock or Clock()
         self.intake = Intake(
             store.append_once, clock=self.clock, settings=LabSettings(**settings), home=HOME, address=address
         )

@@ -99,7 +99,7 @@ ELSEWHERE = {
     "python -m session_core demo": "test_demo_command.py, with fewer people",
     "python -m session_core ingest events.jsonl": "test_ingest_docs.py",
     "python -m session_core ingest events.csv events.parquet --db events.duckdb": "test_ingest_docs.py",
-    "python -m session_core export events.parquet --from 2025-11-01 --until 2025-12-01": "test_ingest_docs.py",
+    "python -m session_core export events.parquet --from 2025-09-01 --until 2025-10-01": "test_ingest_docs.py",
     "python examples/asyncio_script.py": "test_examples.py",
     "python examples/threaded_script.py": "test_examples.py",
     "python examples/asgi_service.py 8502": "test_examples.py",

@@ -82,9 +82,9 @@ def test_nobody_outside_is_believed_to_be_live(source: str) -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
-        ("2026-09-01T12:00:00Z", 1_788_264_000.0),
-        ("2026-09-01T14:00:00.25+02:00", 1_788_264_000.25),
-        ("2026-09-01 12:00:00+00", 1_788_264_000.0),
+        ("2025-09-01T12:00:00Z", 1_756_728_000.0),
+        ("2025-09-01T14:00:00.25+02:00", 1_756_728_000.25),
+        ("2025-09-01 12:00:00+00", 1_756_728_000.0),
     ],
 )
 def test_a_time_may_be_written_out(text: str, seconds: float) -> None:
@@ -102,7 +102,7 @@ def test_times_up_to_the_bounds_are_let_in(moment: float) -> None:
     ("moment", "reason"),
     [
         (EARLIEST_AT - 1, "between 2000-01-01T00:00:00Z and 5 minutes from now, not at 1999-12-31T23:59:59Z."),
-        (NOW + AHEAD_S_MAX + 0.001, "5 minutes from now, not at 2026-09-21T14:18:20Z."),
+        (NOW + AHEAD_S_MAX + 0.001, "5 minutes from now, not at 2025-10-09T08:58:20Z."),
         (0, "not at 1970-01-01T00:00:00Z."),
         (-1e300, "not at -1e+300 s."),
         ("1970-01-01T00:00:01Z", "not at 1970-01-01T00:00:01Z."),

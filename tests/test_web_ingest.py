@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingest_kit import ARROW, LINES, NOW, Clock, Desk, Failing, Kept, lines, rows, said
+from lab_kit import served_lab
 
 from session_core.errors import EventStoreError, StoreCorruptError, StoreFullError, StoreHeldError
 from session_core.store import EventStore
@@ -23,6 +29,7 @@ from session_core.store.late_store import LateStore
 from session_core.web import ingest
 from session_core.web.ingest import BODY_BYTES_MAX, BURST, EVENTS_MAX, POSTS_AT_ONCE_MAX, own_origins
 
+ROOT = Path(__file__).parents[1]
 KEY = "correct-horse-battery"
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
 WHOLE = lines(*(said(seq) for seq in range(1, 4)))
@@ -329,6 +336,64 @@ def test_a_store_that_another_process_holds_is_filled_when_it_is_free(tmp_path: 
     late.close()
 
 
+SERVE = """
+import socket, sys
+sys.path.insert(0, "tests")
+import uvicorn
+from ingest_kit import Desk
+from session_core.clock import SystemClock
+from session_core.store import EventStore
+listener = socket.create_server(("127.0.0.1", 0))
+desk = Desk(EventStore(sys.argv[1]), clock=SystemClock(), ingest_posts_per_minute=60_000)
+print(listener.getsockname()[1], flush=True)
+uvicorn.Server(uvicorn.Config(desk.app, log_level="error", ws="none")).run(sockets=[listener])
+"""
+
+
+@contextmanager
+def serving(path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The door in a process of its own."""
+    command = [sys.executable, "-W", "error", "-c", SERVE, str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process, f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        finally:
+            process.kill()
+
+
+def test_what_was_acknowledged_survives_the_death_of_the_process(tmp_path: Path) -> None:
+    """`kill -9` while posts come in from all sides: each event that was answered for is there, and each once."""
+    path, acknowledged = tmp_path / "events.duckdb", []
+    told = {"content-type": LINES}
+    with serving(path) as (process, url):
+
+        def post_on(stream: int) -> None:
+            for batch in count():
+                numbers = range(batch * 50, batch * 50 + 75)
+                origin = said()["origin"] | {"stream_id": f"stream-{stream}"}
+                body = lines(*(said(seq, origin=origin) for seq in numbers))
+                try:
+                    answer = httpx.post(
+                        url + ingest.EVENTS_PATH, content=body, headers=told, trust_env=False, timeout=20
+                    )
+                except httpx.TransportError:
+                    return
+                assert answer.status_code == 200
+                acknowledged.extend((f"stream-{stream}", seq) for seq in numbers)
+                if len(acknowledged) > 3_000:
+                    process.kill()
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(post_on, range(4)))
+    store = EventStore(path)
+    kept = [(row["stream_id"], row["seq"]) for row in rows(store)]
+    store.close()
+    assert len(acknowledged) > 3_000
+    assert set(acknowledged) <= set(kept)
+    assert len(kept) == len(set(kept))
+
+
 # Who may post.
 
 
@@ -417,6 +482,31 @@ def test_our_own_pages_may_post(desk: Desk) -> None:
     """Under every name of this machine."""
     for origin in ("http://127.0.0.1:8501", "http://localhost:8501"):
         assert desk.post(WHOLE, origin=origin).status_code == 200
+
+
+def test_the_app_has_the_door_its_settings_say(tmp_path: Path) -> None:
+    """Reachable from elsewhere it is shut, and with a key it opens: through the app's own routes, on a real port."""
+    key = {"SESSION_LAB_INGEST_KEY": KEY}
+    for number, (environment, status) in enumerate(((None, 403), (key, 200))):
+        with served_lab(tmp_path / f"{number}.duckdb", environment, address=None) as served, served.browser() as sender:
+            told = {"content-type": LINES, "authorization": f"Bearer {KEY}"}
+            assert sender.post(ingest.EVENTS_PATH, content=WHOLE, headers=told).status_code == status
+            assert sender.get(f"{ingest.EVENTS_PATH}/schema").status_code == 200
+
+
+def test_two_hundred_megabytes_get_their_answer(tmp_path: Path) -> None:
+    """Said or not said beforehand how many; the sender hears why, and the next post goes through."""
+
+    def pieces() -> Iterator[bytes]:
+        yield from (b"x" * 1_000_000 for _ in range(200))
+
+    with served_lab(tmp_path / "lab.duckdb") as served, served.browser() as sender:
+        for body in (b"x" * 200_000_000, pieces()):
+            answer = sender.post(ingest.EVENTS_PATH, content=body, headers={"content-type": LINES})
+            assert answer.status_code == 413
+            assert answer.json() == {"error": "The post is longer than 10000000 bytes; send it in pieces."}
+        answer = sender.post(ingest.EVENTS_PATH, content=WHOLE, headers={"content-type": LINES})
+        assert answer.json()["accepted"] == 3
 
 
 # What is said.

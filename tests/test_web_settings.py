@@ -24,6 +24,50 @@ def test_what_is_given_is_used() -> None:
     assert read_settings(given) == LabSettings(db_path=Path("/x/y.duckdb"), access_ttl_s=60, grace_s=0)
 
 
+def test_who_may_post_is_a_setting_and_the_key_a_secret() -> None:
+    """Origins with a space or a comma between them; the key shows nowhere."""
+    given = {
+        "SESSION_LAB_INGEST_KEY": "correct-horse-battery",
+        "SESSION_LAB_INGEST_ORIGINS": "https://shop.example.com, http://localhost:3000 http://[::1]:80",
+        "SESSION_LAB_INGEST_POSTS_PER_MINUTE": "60",
+    }
+    settings = read_settings(given)
+    assert settings.ingest_key == "correct-horse-battery"
+    assert settings.ingest_origins == ("https://shop.example.com", "http://localhost:3000", "http://[::1]:80")
+    assert settings.ingest_posts_per_minute == 60
+    assert "horse" not in f"{settings!r}{settings}{settings.__rich_repr__()}"
+    assert "db_path" in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "short-horse", "a key with a space in it", "schlüssel-schlüssel", "x" * 15, "x\n" * 9]
+)
+def test_a_weak_key_is_refused_and_not_repeated(key: str) -> None:
+    """It would be guessed, or could not be sent in a header."""
+    with pytest.raises(ConfigError, match="SESSION_LAB_INGEST_KEY is too weak") as caught:
+        read_settings({"SESSION_LAB_INGEST_KEY": key})
+    assert not key or key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*",
+        "null",
+        "shop.example.com",
+        "https://",
+        "https://shop.example/",
+        "https://Shop.example",
+        "ftp://a.b",
+        "http://u:p@a",
+    ],
+)
+def test_what_is_no_origin_is_named(origin: str) -> None:
+    """As no browser would say it, it would silently let nobody in."""
+    with pytest.raises(ConfigError, match="give origins such as https://app"):
+        read_settings({"SESSION_LAB_INGEST_ORIGINS": f"https://good.example {origin}"})
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
@@ -34,6 +78,7 @@ def test_what_is_given_is_used() -> None:
         ("SESSION_LAB_ACCESS_TTL_S", "4", "between 5 and"),
         ("SESSION_LAB_ACCESS_TTL_S", "nan", "finite|number"),
         ("SESSION_LAB_GRACE_S", "-1", "between 0 and"),
+        ("SESSION_LAB_INGEST_POSTS_PER_MINUTE", "0", "between 1 and"),
     ],
 )
 def test_a_wrong_variable_is_named_with_its_remedy(variable: str, value: str, said: str) -> None:
