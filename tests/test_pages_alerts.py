@@ -107,11 +107,7 @@ def test_nobody_acts_without_a_sign_in(served: ServedLab) -> None:
     assert "Sign in to acknowledge, silence and change rules" in texts(app)
     assert not [button for button in app.button if button.key and button.key.startswith("acknowledge")]
     assert not app.menu_button
-    assert app.button(key="FormSubmitter:" + form_of(app) + "-Save").disabled
-
-
-def form_of(app: AppTest) -> str:
-    return next(button.form_id for button in app.button if button.label == "Save")
+    assert app.button(key="save_rules").disabled
 
 
 def test_an_alert_is_acknowledged_by_a_button(acting: ServedLab) -> None:
@@ -140,14 +136,17 @@ def test_an_alert_is_silenced_and_spoken_to_again(acting: ServedLab) -> None:
 def test_rules_are_saved_and_taken_back(acting: ServedLab) -> None:
     """A lower objective makes the alerts rest; the configured rules are one button away."""
     app = opened()
-    app.number_input[0].set_value(90.0)
-    next(button for button in app.button if button.label == "Save").click().run()
+    assert app.button(key="save_rules").disabled
+    app.number_input[0].set_value(90.0).run()
     assert not app.exception
-    assert "could never fire" in app.error[0].value
+    assert "This cannot be saved. Fast burn could never fire" in app.error[0].value
+    assert app.button(key="save_rules").disabled
     app.number_input[0].set_value(99.0)
-    app.selectbox[-1].set_value("Simulated")
-    next(button for button in app.button if button.label == "Save").click().run()
+    app.selectbox[-1].set_value("Simulated").run()
     assert not app.error
+    assert "Not saved yet." in texts(app)
+    app.button(key="save_rules").click().run()
+    assert "Saved; the alerts were judged by these rules just now." in texts(app)
     settings = acting.lab.alerts.board().settings
     assert (settings.objective.target, settings.source) == (0.99, Source.SIM)
     assert settings.rules == AlertSettings().rules

@@ -1,6 +1,4 @@
-"""The rules as a table that can be edited; what makes no sense is said in a sentence and not saved."""
-
-from collections.abc import Callable
+"""The rules as a table that can be edited; what makes no sense is said at once in a sentence, and not saved."""
 
 import streamlit as st
 
@@ -10,59 +8,76 @@ from session_core.errors import ConfigError, EventStoreError
 from session_core.store.alert_desk import AlertDesk
 from session_core.store.alert_words import MEASURES
 
-SAVED = "rules_saved"
+SAID = "rules_said"
 _WATCHED = {word: source for word, source in view.SOURCES.items() if source is not None}
 
 
+@st.fragment
 def draw(desk: AlertDesk, *, may_act: bool) -> None:
     board = desk.board()
-    settings = board.settings
-    # What was typed belongs to the rules it was typed over.
-    key = str(hash(settings))
     with st.container(border=True, key="card_rules"):
         st.subheader("Rules", anchor=False)
-        with st.form(f"rules_{key}", border=False):
-            with st.container(horizontal=True, vertical_alignment="bottom"):
-                target = st.number_input(
-                    "Objective, % of sessions uninterrupted",
-                    50.0,
-                    99.999,
-                    100 * settings.objective.target,
-                    step=0.1,
-                    format="%.3f",
-                    key=f"target_{key}",
-                    disabled=not may_act,
-                    width=280,
-                )
-                words = list(_WATCHED)
-                watched = st.selectbox(
-                    "Whose sessions are watched",
-                    words,
-                    index=list(_WATCHED.values()).index(settings.source),
-                    key=f"watched_{key}",
-                    disabled=not may_act,
-                    width=240,
-                )
-            table = st.data_editor(
-                alert_rows.to_table(settings),
-                hide_index=True,
-                num_rows="dynamic" if may_act else "fixed",
-                disabled=[alert_rows.WHEN] if may_act else True,
-                key=f"editor_{key}",
-                column_config=_columns(),
-                alt="The rules, one in each row.",
+        try:
+            wanted = _edited(board.settings, may_act=may_act)
+        except ConfigError as error:
+            wanted = board.settings
+            st.error(f"This cannot be saved. {error}", icon=":material/edit_document:")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            changed = wanted != board.settings
+            st.button(
+                "Save",
+                icon=":material/save:",
+                type="primary",
+                key="save_rules",
+                disabled=not (may_act and changed),
+                on_click=_save,
+                args=(desk, wanted),
             )
-            save = st.form_submit_button("Save", icon=":material/save:", type="primary", disabled=not may_act)
-        if save:
-            _save(
-                desk, lambda: alert_rows.read(table, target_percent=target, source=_WATCHED[watched], settings=settings)
-            )
-        if settings != board.configured and may_act:
-            configured = st.button("Back to the configured rules", icon=":material/undo:", key="configured")
-            if configured:
-                _save(desk, lambda: None)
-        if said := st.session_state.pop(SAVED, None):
-            st.caption(said)
+            if may_act and board.settings != board.configured:
+                st.button(
+                    "Back to the configured rules",
+                    icon=":material/undo:",
+                    key="configured",
+                    on_click=_save,
+                    args=(desk, None),
+                )
+            st.caption("Not saved yet." if changed else st.session_state.pop(SAID, ""))
+
+
+def _edited(settings: AlertSettings, *, may_act: bool) -> AlertSettings:
+    """What the widgets say. Raises ConfigError."""
+    # What was typed belongs to the rules it was typed over.
+    key = str(hash(settings))
+    with st.container(horizontal=True):
+        target = st.number_input(
+            "Objective, % of sessions uninterrupted",
+            50.0,
+            99.999,
+            100 * settings.objective.target,
+            step=0.1,
+            format="%.3f",
+            key=f"target_{key}",
+            disabled=not may_act,
+            width=280,
+        )
+        watched = st.selectbox(
+            "Whose sessions are watched",
+            list(_WATCHED),
+            index=list(_WATCHED.values()).index(settings.source),
+            key=f"watched_{key}",
+            disabled=not may_act,
+            width=240,
+        )
+    table = st.data_editor(
+        alert_rows.to_table(settings),
+        hide_index=True,
+        num_rows="dynamic" if may_act else "fixed",
+        disabled=[alert_rows.WHEN] if may_act else True,
+        key=f"rules_{key}",
+        column_config=_columns(),
+        alt="The rules, one in each row.",
+    )
+    return alert_rows.read(table, target_percent=target, source=_WATCHED[watched], settings=settings)
 
 
 def _columns() -> dict[str, object]:
@@ -82,12 +97,11 @@ def _columns() -> dict[str, object]:
     }
 
 
-def _save(desk: AlertDesk, read: Callable[[], AlertSettings | None]) -> None:
-    """What `read` gives, None for the configured rules."""
+def _save(desk: AlertDesk, settings: AlertSettings | None) -> None:
+    """None for the configured ones."""
     try:
-        desk.save(read())
-    except (ConfigError, EventStoreError) as error:
-        st.error(f"Nothing was saved. {error}", icon=":material/edit_document:")
-        return
-    st.session_state[SAVED] = "Saved; the alerts were judged by these rules just now."
-    st.rerun()
+        desk.save(settings)
+    except EventStoreError as error:
+        st.session_state[SAID] = f"Nothing was saved: {error}"
+    else:
+        st.session_state[SAID] = "Saved; the alerts were judged by these rules just now."
