@@ -25,6 +25,7 @@ RUN_ID = "demo/sample"
 """What every event of the sample data is marked with, whatever its seed."""
 STRETCH_S_MAX = 5 * DAY_S
 """How long people stay signed in at most, before they sign out of their own accord."""
+REFRESH_TTL_S = 14 * DAY_S
 NAP_S_MIN = 60.0
 """Nobody closes a lid for less."""
 WAKES_S_BEFORE = 3.0
@@ -177,11 +178,12 @@ def _scenario(kit: Kit, acts: Sequence[float], timeline: Sequence[Step], duratio
         duration_s=duration_s,
         latency_s=kit.latency_s,
         calls=Calls.CLIENT,
+        refresh_ttl_s=REFRESH_TTL_S,
         grace_s=30.0,
         provider_session=True,
         cached=(RouteTtl(pattern="*/profile", ttl_s=60.0, stale_s=600.0, stale_if_error_s=HOUR_S),),
         users=Users(
-            act=Acting.SCRIPT, times_s=tuple(acts), tries_again_after_s=10.0, tries_max=3, signs_in_after_s=8.0
+            act=Acting.SCRIPT, times_s=tuple(acts), tries_again_after_s=10.0, tries_max=2, signs_in_after_s=8.0
         ),
         timeline=tuple(timeline),
         checks=(Check(check="sign_outs", at_least=0),),
