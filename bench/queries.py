@@ -52,6 +52,7 @@ QUESTIONS: dict[str, Question] = {
     "fallbacks": Question(queries.fallbacks_over_time),
     "sign_outs": Question(queries.sign_outs_by_reason),
     "releases": Question(queries.releases),
+    "incidents": Question(queries.incidents),
     "filter_values": Question(filter_values),
     "newest_event": Question(lambda store, _span: queries.newest_event_at(store)),
     "ux_over_time": Question(ux_queries.ux_over_time),

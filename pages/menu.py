@@ -8,6 +8,7 @@ if __name__ == "__main__":
     st.set_page_config(page_title="Session Lab", page_icon="pages/parts/icon.svg", layout="wide")
 
     overview = st.Page("observe/overview.py", title="Overview", icon=":material/monitoring:", default=True)
+    trends = st.Page("observe/ux_trends.py", title="UX trends", icon=":material/trending_up:", url_path="trends")
     simulate = st.Page("experiment/simulate.py", title="Simulate", icon=":material/experiment:", url_path="simulate")
     compare = st.Page("experiment/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare")
     health = st.Page(
@@ -16,7 +17,7 @@ if __name__ == "__main__":
     chat = st.Page("operate/chat.py", title="Chat", icon=":material/chat:", url_path="chat")
     alerts = st.Page("operate/alerts.py", title="Alerts", icon=":material/notifications:", url_path="alerts")
 
-    observe = [overview]
+    observe = [overview, trends]
     pages = {"Observe": observe, "Experiment": [simulate, compare], "Operate": [health, chat, alerts]}
     page = st.navigation(pages, position="hidden")
     frame.sidebar(pages, page, observe)

@@ -84,7 +84,8 @@ def test_releases_and_incidents_are_lines_with_labels() -> None:
     marks += [Mark(1_000, "earlier"), Mark(1_000, "slow since", incident=True, until_s=7_300)]
     figure = trends.over_time(scores((7_260, 91.0, 5)), None, SPAN, SCORE, marks=marks)
     assert {(shape.type, shape.line.dash) for shape in figure.layout.shapes} == {("line", "dot"), ("rect", "dash")}
-    assert {label.text for label in figure.layout.annotations} == {"▲ 2.4.0", "✕ outage", "✕ slow since"}
+    labels = {(label.text, label.hovertext) for label in figure.layout.annotations}
+    assert labels == {("▲ 2.4.0", "2.4.0"), ("✕", "outage"), ("✕", "slow since")}
     assert min(shape.x0.timestamp() for shape in figure.layout.shapes) == SPAN.start_s
 
 

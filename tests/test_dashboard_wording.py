@@ -9,7 +9,7 @@ import httpx
 import pandas as pd
 import pytest
 
-from session_core.dashboard import wording
+from session_core.dashboard import ux_words, wording
 from session_core.errors import (
     ForeignOriginError,
     LoginRequiredError,
@@ -22,13 +22,13 @@ from session_core.vocabulary import EndReason, Outcome, State
 
 
 def of(sessions: float, now: float, before: float = math.nan) -> wording.Measures:
-    return {"sessions": (sessions, 0), "interruption_free_percent": (now, before)}
+    return {"used_sessions": (sessions, 0), "interruption_free_percent": (now, before)}
 
 
 @pytest.mark.parametrize(
     ("measures", "said"),
     [
-        (of(0, math.nan), "No session was active in this time range."),
+        (of(0, math.nan), "Nobody used a session in this time range."),
         (of(1, 100), "Sessions are good: 100 % of 1 session went uninterrupted."),
         (of(1500, 99.93, 99.53), "good: 99.93 % of 1,500 sessions went uninterrupted, 0.4 points better than"),
         (of(20, 95, 100), "fair: 95 % of 20 sessions went uninterrupted, 5 points worse than"),
@@ -38,14 +38,36 @@ def of(sessions: float, now: float, before: float = math.nan) -> wording.Measure
 )
 def test_the_overview_answers_its_question(measures: wording.Measures, said: str) -> None:
     """How it is, and whether it is better or worse than before by more than noise."""
-    assert said in wording.overview_sentence(measures)
+    assert said in ux_words.overview_sentence(measures)
 
 
-def test_a_change_needs_something_to_compare_with() -> None:
-    """No delta against a period in which nothing was."""
-    assert wording.change({"retries": (5.0, 0.0)}, "retries") is None
-    assert wording.change({"retries": (5.0, 5.0)}, "retries") is None
-    assert wording.change({"retries": (5.0, 7.0)}, "retries") == "-2"
+def test_a_change_is_said_only_beyond_noise_and_against_something() -> None:
+    """No delta against a period in which nothing was, nor where comparing is switched off."""
+    bands = pd.DataFrame({"band": ["excellent"], "sessions": [3], "health": [97.0]})
+
+    def changes(before: float, *, compare: bool = True) -> list[str | None]:
+        names = (
+            "ux_score",
+            "interruption_free_percent",
+            "interruption_free_users_percent",
+            "error_budget_left_percent",
+        )
+        measures = dict.fromkeys(names, (90.0, before)) | {"used_sessions": (200.0, 100.0)}
+        return [tile.change for tile in ux_words.tiles(measures, bands, compare=compare)]
+
+    assert changes(80.0) == ["+10.0", "+10.00 points", None, "+10 points"]
+    assert changes(89.99) == changes(math.nan) == changes(80.0, compare=False) == [None] * 4
+
+
+def test_a_budget_that_is_far_overdrawn_is_said_as_a_multiple() -> None:
+    """Minus eight thousand percent says nothing; a figure nobody knows is a dash."""
+    bands = pd.DataFrame({"band": [], "sessions": [], "health": []})
+    names = ("ux_score", "interruption_free_percent", "interruption_free_users_percent", "error_budget_left_percent")
+    measures = dict.fromkeys(names, (-8294.0, math.nan)) | {"used_sessions": (5.0, 0.0)}
+    tiles = {tile.label: tile for tile in ux_words.tiles(measures, bands, compare=True)}
+    assert tiles["Error budget left"].value == "84 × spent"
+    assert tiles["Health"].value == "–"
+    assert "From 5 sessions only." in tiles["UX score"].help
 
 
 @pytest.mark.parametrize(

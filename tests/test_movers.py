@@ -38,6 +38,14 @@ def test_a_new_version_is_said_to_be_new() -> None:
     assert mover.better
 
 
+def test_without_a_period_before_nothing_is_new() -> None:
+    """The first month of a store does not announce everything in it."""
+    assert (
+        movers({"device": (scores(phone=(100, 80.0), laptop=(90, 70.0)), scores())}, NOTHING, (CALM, CALM), (190, 0))
+        == ()
+    )
+
+
 def test_ends_nobody_wanted_are_compared_as_rates() -> None:
     """As many over twice the sessions is better; what users did themselves does not count."""
     reasons = pd.DataFrame({"reason": ["refresh_rejected", "signed_out"], "value": [100, 500], "previous": [100, 10]})

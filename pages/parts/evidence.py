@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from session_core.dashboard import exports, figures, loaders, view
+from session_core.dashboard import exports, figures, loaders, selection, view
 from session_core.errors import EventStoreError
 
 LIVE_S = 15
@@ -62,9 +62,29 @@ def _ask(card, shown):  # noqa: ANN001, ANN202 - the answer, if there is one
         return None
     if card.is_table:
         _rows(answer, card.height_px)
+    elif card.opens:
+        _clickable(card, answer, shown)
     else:
         st.plotly_chart(answer.figure, key=f"chart_{card.key}", alt=answer.alt, config=figures.NO_TOOLS)
     return answer
+
+
+def _clickable(card, answer, shown) -> None:  # noqa: ANN001
+    chosen = st.plotly_chart(
+        answer.figure,
+        key=f"chart_{card.key}",
+        alt=answer.alt,
+        config=figures.NO_TOOLS,
+        on_select="rerun",
+        selection_mode="points",
+    )
+    points = chosen.selection.points
+    if not points:
+        st.caption("Click a point to open the sessions behind it.")
+        return
+    words = {word: said for word, said in selection.links().items() if word != view.RANGE}
+    words |= view.bucket_words(shown, str(points[0]["x"]))
+    st.page_link(card.opens, label="Open the sessions behind this point", icon=":material/search:", query_params=words)
 
 
 def _rows(answer, height_px) -> None:  # noqa: ANN001

@@ -65,6 +65,11 @@ class Line(NamedTuple):
     silenced: bool
 
 
+def needed(board: Board) -> int:
+    """How many alerts need a person."""
+    return sum(group_of(alert) is Group.NEEDED for _, alert, _ in board.rows())
+
+
 def group_of(alert: Alert) -> Group:
     if alert.silenced_until is not None:
         return Group.SILENCED

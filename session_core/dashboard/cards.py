@@ -25,7 +25,7 @@ class Card(NamedTuple):
     """`ask` loads and draws; it runs in any thread. `height_px` is that of its place, before it is filled and after.
 
     No two have the same `key`, whatever their pages, because what they show is kept by it. One that `is_table` has no
-    figure.
+    figure. `opens` is a page that shows what is behind a bucket that was clicked.
     """
 
     key: str
@@ -33,6 +33,7 @@ class Card(NamedTuple):
     ask: Callable[[View], Answer]
     height_px: int = CARD_PX
     is_table: bool = False
+    opens: str = ""
 
 
 class Page(NamedTuple):

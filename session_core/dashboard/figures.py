@@ -43,6 +43,15 @@ def releases(first_seen: pd.DataFrame) -> tuple[Mark, ...]:
     return tuple(Mark(happened_at.timestamp(), str(version)) for happened_at, version in rows)
 
 
+def incidents(told: pd.DataFrame) -> tuple[Mark, ...]:
+    """A mark for each incident: happened_at, ended_at (or NaT), label."""
+    rows = zip(told["happened_at"], told["ended_at"], told["label"], strict=True)
+    return tuple(
+        Mark(began.timestamp(), str(label), incident=True, until_s=None if pd.isna(ended) else ended.timestamp())
+        for began, ended, label in rows
+    )
+
+
 def blank(height_px: int, unit: str, span: TimeRange | None, *, zone: str = "UTC", most: float = math.inf) -> go.Figure:
     """An empty figure; `most` is the highest value, for counts of a few have no ticks between whole numbers."""
     # The margin is the figure's own, because Streamlit's theme has another for every template.
@@ -62,9 +71,11 @@ def marked(figure: go.Figure, marks: Sequence[Mark], span: TimeRange, *, zone: s
     if not inside:
         return figure
     room_px = LABEL_ROW_PX * min(LABEL_ROWS, len(inside))
+    named = [mark for mark in inside if not mark.incident][:LABELS_MAX]
+    labelled = [*named, *(mark for mark in inside if mark.incident)]
     return figure.update_layout(
         shapes=[_line(mark, span, zone) for mark in inside],
-        annotations=[_label(mark, place, span, zone) for place, mark in enumerate(inside[:LABELS_MAX])],
+        annotations=[_label(mark, place, span, zone) for place, mark in enumerate(labelled)],
         height=figure.layout.height + room_px,
         margin={"t": MARGIN["t"] + room_px},
         legend={"yref": "container", "y": 1, "yanchor": "top"},
@@ -130,8 +141,10 @@ def _label(mark: Mark, place: int, span: TimeRange, zone: str) -> dict[str, obje
         "xref": "x",
         "y": 1,
         "yref": "paper",
-        "yshift": LABEL_ROW_PX * (place % LABEL_ROWS),
-        "text": f"{'✕' if mark.incident else '▲'} {mark.label}",
+        "yshift": 0 if mark.incident else LABEL_ROW_PX * (1 + place % (LABEL_ROWS - 1)),
+        # Incidents are many and their names long: they are said beside the pointer.
+        "text": "✕" if mark.incident else f"▲ {mark.label}",
+        "hovertext": mark.label,
         "font": {"size": 10},
         "showarrow": False,
         "yanchor": "bottom",

@@ -30,6 +30,7 @@ from session_core.store.descriptions import describe_fact, fact_of
 from session_core.store.event_store import EventStore
 from session_core.store.late_store import LateStore
 from session_core.store.query_filters import filter_values
+from session_core.ux_score import UxScore
 from session_core.vocabulary import Source
 
 HOLD_S = 10.0
@@ -54,6 +55,7 @@ QUESTIONS: dict[str, Question] = {
     "errors": error_queries.errors_over_time,
     "sign_outs": queries.sign_outs_by_reason,
     "releases": queries.releases,
+    "incidents": queries.incidents,
     "ux": ux_queries.ux_over_time,
     **{f"ux_by_{name}": partial(ux_queries.ux_by, dimension=name) for name in ux_queries.DIMENSIONS},
     **{
@@ -107,6 +109,13 @@ def load_both(question: str, view: View) -> tuple[pd.DataFrame, pd.DataFrame | N
     """The answer for what is looked at, and that for the period before if it is compared with."""
     before = None if view.before is None else load(question, view.before, view.filters)
     return load(question, view.span, view.filters), before
+
+
+def scored(view: View) -> tuple[UxScore, float]:
+    """The score of what is looked at with its parts, and that of the period before, NaN without one."""
+    before = None if view.before is None else _scored(view.before.start_s, view.before.end_s, view.filters, _version())
+    now = _scored(view.span.start_s, view.span.end_s, view.filters, _version())
+    return now, before.score if before is not None and before.sessions else float("nan")
 
 
 def options(span: TimeRange, filters: Filters) -> Mapping[str, Sequence[str]]:
@@ -235,6 +244,12 @@ def _answer(question: str, start_s: float, end_s: float, filters: Filters, versi
 def _newest(filters: Filters, version: tuple[str, int]) -> datetime | None:
     assert version
     return queries.newest_event_at(_opened(), filters)
+
+
+@st.cache_data(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
+def _scored(start_s: float, end_s: float, filters: Filters, version: tuple[str, int]) -> UxScore:
+    assert version
+    return ux_queries.ux_score(_opened(), TimeRange(start_s, end_s), filters)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

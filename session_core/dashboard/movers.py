@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
@@ -51,11 +51,25 @@ def movers(
     return tuple(sorted(found, key=lambda mover: -mover.size)[:SHOWN_MAX])
 
 
+def table(moved: Sequence[Mover]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "What changed": [mover.sentence for mover in moved],
+            "Better": ["yes" if mover.better else "no" for mover in moved],
+        }
+    )
+
+
+def none_moved(*, compared: bool) -> str:
+    return "Nothing changed by more than noise." if compared else "Compare with the period before to see what changed."
+
+
 def _scores(scores: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Iterator[Mover]:
     for dimension, frames in scores.items():
         now, before = (_scored(frame) for frame in frames)
-        if len(now) < 2 and now.keys() == before.keys():
-            continue  # The only value there is moved as the whole did, and that is said already.
+        # Without anything before nothing moved; and the only value there is moved as the whole did, which is said already.
+        if not before or (len(now) < 2 and now.keys() == before.keys()):
+            continue
         everybody = sum(sessions for sessions, _ in now.values())
         for value, (sessions, score) in now.items():
             if sessions < SESSIONS_MIN:

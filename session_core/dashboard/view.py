@@ -103,6 +103,12 @@ def write(words: Mapping[str, str | None]) -> dict[str, str]:
     return {word: said for word in WORDS if (said := words.get(word)) and said != defaults.get(word)}
 
 
+def bucket_words(view: View, shown: str) -> dict[str, str]:
+    """The address's words for the bucket at a point of a chart, whose time is written in the reader's zone."""
+    at_s = datetime.fromisoformat(shown).replace(tzinfo=ZoneInfo(view.zone)).timestamp()
+    return {FROM: rfc3339(at_s), UNTIL: rfc3339(at_s + view.span.bucket_width_s)}
+
+
 def read_moment(word: str) -> float:
     """Wall seconds of an RFC 3339 time. Raises ValueError, which says what is wrong with it."""
     shown = _shortened(word)

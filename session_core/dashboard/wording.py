@@ -25,16 +25,7 @@ from session_core.token_refresher import RefreshResult
 from session_core.vocabulary import EndReason, Outcome, State
 
 Measures = Mapping[str, tuple[float, float]]
-NOISE_PERCENT = 0.05
 
-HEADLINES: Mapping[str, str] = {
-    "sessions": "Sessions",
-    "refreshes_ok": "Refreshes",
-    "refreshes_failed": "Failed refreshes",
-    "retries": "Retries",
-    "fallbacks": "Fallbacks",
-    "visible_errors": "Visible errors",
-}
 _PARTS: Mapping[str, str] = {
     "state": "State",
     "token_age": "Token age",
@@ -126,30 +117,6 @@ def measures(headline: pd.DataFrame) -> Measures:
     """Each measure with its value and that of the period before."""
     columns = headline["measure"], headline["value"], headline["previous"]
     return {str(measure): (float(value), float(previous)) for measure, value, previous in zip(*columns, strict=True)}
-
-
-def overview_sentence(of: Measures) -> str:
-    """Are our users' sessions all right, and is it better or worse than before?"""
-    sessions, _ = of["sessions"]
-    if not sessions:
-        return "No session was active in this time range."
-    now, before = of["interruption_free_percent"]
-    word = "good" if now >= 99 else "fair" if now >= 95 else "in trouble"
-    compared = ""
-    if before == before and abs(now - before) >= NOISE_PERCENT:  # noqa: PLR0124 - NaN where there was nothing before
-        compared = f", {abs(now - before):.3g} points {'better' if now > before else 'worse'} than the period before"
-    what = "session" if sessions == 1 else "sessions"
-    return f"Sessions are {word}: {now:.4g} % of {sessions:,.0f} {what} went uninterrupted{compared}."
-
-
-def total(of: Measures, measure: str) -> str:
-    return f"{of[measure][0]:,.0f}"
-
-
-def change(of: Measures, measure: str) -> str | None:
-    """The difference to the period before; none where that had nothing."""
-    now, before = of[measure]
-    return f"{now - before:+,.0f}" if before and now != before else None
 
 
 def states_alt(sessions: pd.DataFrame) -> str:

@@ -125,6 +125,18 @@ def releases(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING) 
     return answer
 
 
+def incidents(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING) -> pd.DataFrame:
+    """When the provider was made to misbehave, or an outage was replayed: happened_at, ended_at (or NaT), label.
+
+    They concern everybody, so of the filters only that by source counts.
+    """
+    span = span.aligned
+    rows, given = chosen(Filters(source=filters.source))
+    edges = {"start": moment(span.start_s), "end": moment(span.end_s)}
+    answer: pd.DataFrame = store.read(_INCIDENTS.format(rows=rows), {**given, **edges}).to_pandas()
+    return answer
+
+
 def runs(store: EventStore, filters: Filters = EVERYTHING) -> pd.DataFrame:
     """Simulated runs by scenario, policy and run_id, the newest first: the columns of the table `runs`.
 
@@ -262,6 +274,20 @@ WHERE {rows} AND app_version <> ''
 GROUP BY app_version
 HAVING min(first_at) >= $start AND min(first_at) < $end
 ORDER BY ALL
+"""
+
+_INCIDENTS = """
+WITH told AS (
+    SELECT happened_at, kind, fact ->> 'fault' AS label
+    FROM events
+    WHERE kind IN ('FaultOrdered', 'FaultEnded') AND {rows} AND happened_at >= $start AND happened_at < $end
+)
+SELECT began.happened_at, min(ended.happened_at) AS ended_at, began.label
+FROM told AS began LEFT JOIN told AS ended
+    ON ended.kind = 'FaultEnded' AND ended.label = began.label AND ended.happened_at > began.happened_at
+WHERE began.kind = 'FaultOrdered'
+GROUP BY began.happened_at, began.label
+ORDER BY began.happened_at, began.label
 """
 
 _RUNS = """
