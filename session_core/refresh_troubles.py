@@ -107,11 +107,17 @@ class RefreshTroubles:
         offline = refusal.outcome is Outcome.OFFLINE
         delay_s = self._probe_pause_s(now) if offline else self._pause_s(tokens, refusal, now)
         self.retry_at = now + delay_s
-        self.unattended_at = now + unattended_s(delay_s, 0 if offline else self.breaker.openings)
+        self.unattended_at = now + (delay_s if offline else self._unattended_s(delay_s, now))
         self._retry.note(
             Call.TOKEN, self.failures, refusal.outcome, delay_s, told_by_server=refusal.retry_after_s is not None
         )
         return Signal.NETWORK_LOST if offline else Signal.REFRESH_FAILED
+
+    def ask_in_vain(self) -> bool:
+        """Somebody was refused a token, so the next try is not for nobody; whether that brings it forward."""
+        sooner = self.retry_at < self.unattended_at
+        self.unattended_at = min(self.unattended_at, self.retry_at)
+        return sooner
 
     def wake(self, tokens: TokenSet, now: float) -> None:
         """The device woke, and the network may not be there yet. A provider's wish to be left alone still stands."""
@@ -129,19 +135,26 @@ class RefreshTroubles:
             self.offline_since = now
         return probe_pause_s(now - self.offline_since, self._rng)
 
+    def _unattended_s(self, delay_s: float, now: float) -> float:
+        if self.breaker.state is BreakerState.OPEN:
+            delay_s = max(delay_s, (self.breaker.unattended_at - now) * self._rng.uniform(1, 1.1))
+        return unattended_s(delay_s, self.breaker.openings)
+
     def _pause_s(self, tokens: TokenSet, refusal: TokenRefusal, now: float) -> float:
         if not self._profile.honours_retry_after:
             refusal = msgspec.structs.replace(refusal, retry_after_s=None)
+        opened = self.breaker.state is BreakerState.OPEN
         delay_s = pause_s(
             refusal,
             tokens=tokens,
             now=now,
-            failures=self.failures,
+            # An open breaker sets the pace; only the wishes of the server go on growing.
+            failures=1 if opened and refusal.retry_after_s is None else self.failures,
             policy=self._policy,
             retry=self._retry.policy(Call.TOKEN),
             rng=self._rng,
         )
-        if self.breaker.state is BreakerState.OPEN:
+        if opened:
             cooldown_s = self.breaker.retry_at - now
             return max(delay_s, cooldown_s + self._rng.uniform(0, 0.1 * cooldown_s))
         if self.maybe_spent_at is not None:

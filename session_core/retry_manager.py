@@ -144,22 +144,31 @@ class BreakerPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             return self.cooldown_s
         return min(max(retry_after_s, 1.0), self.cooldown_s_max)
 
+    def share(self, tries: int) -> float:
+        """How much of the cool-down `tries` failures cost somebody who waits.
+
+        `failures_max` of them cost all of it, a probe its part: never more tries in a cool-down than opened the breaker.
+        """
+        return min(1.0, tries / self.failures_max)
+
 
 class CircuitBreaker:
     """Stands between one session and its token endpoint. REJECTED is an answer, not a failure; OFFLINE is not its fault.
 
-    `openings` counts how often in a row it opened without an answer in between.
+    `openings` counts how often in a row it opened without an answer in between. Before `retry_at` nothing is sent, and
+    before `unattended_at` nothing that nobody waits for.
     """
 
-    __slots__ = ("_failures", "_policy", "_record", "openings", "retry_at", "state")
+    __slots__ = ("_failures", "_policy", "_record", "_tries", "openings", "retry_at", "state", "unattended_at")
 
     def __init__(self, policy: BreakerPolicy, *, record: Record) -> None:
         self._policy = policy
         self._record = record
         self._failures = 0
+        self._tries = 0
         self.openings = 0
         self.state = BreakerState.CLOSED
-        self.retry_at = 0.0
+        self.retry_at = self.unattended_at = 0.0
 
     def rests(self, now: float) -> bool:
         """Whether no request may go out now. Asking takes no turn."""
@@ -179,7 +188,7 @@ class CircuitBreaker:
 
     def observe(self, outcome: Outcome, *, now: float, retry_after_s: float | None) -> None:
         if outcome in (Outcome.OK, Outcome.REJECTED):
-            self._failures = self.openings = 0
+            self._failures = self._tries = self.openings = 0
             self._move(BreakerState.CLOSED, 0.0)
         elif outcome is Outcome.OFFLINE:
             if self.state is BreakerState.HALF_OPEN:
@@ -187,12 +196,19 @@ class CircuitBreaker:
                 self.retry_at = now
         else:
             self._failures += 1
+            self._tries += 1
             tripped = self._failures >= self._policy.failures_max or outcome is Outcome.THROTTLED
             if tripped or self.state is BreakerState.HALF_OPEN:
                 cooldown_s = self._policy.cooldown_after(retry_after_s)
-                self.openings += 1
-                self.retry_at = now + cooldown_s
-                self._move(BreakerState.OPEN, cooldown_s)
+                asked_for = outcome is Outcome.THROTTLED or retry_after_s is not None
+                self._open(now, cooldown_s, 1.0 if asked_for else self._policy.share(self._tries))
+
+    def _open(self, now: float, cooldown_s: float, share: float) -> None:
+        self._tries = 0
+        self.openings += 1
+        self.unattended_at = now + cooldown_s
+        self.retry_at = now + share * cooldown_s
+        self._move(BreakerState.OPEN, share * cooldown_s)
 
     def _move(self, state: BreakerState, cooldown_s: float) -> None:
         if state is not self.state:

@@ -317,7 +317,9 @@ class TokenManager:
             self._record(TokenRevoked(outcome=await self._oauth.revoke(tokens.refresh_token)))
 
     async def _wait_for_token(self, deadline: float) -> str:
-        tries_left = self._retry.policy(Call.TOKEN).attempts_max
+        closed = self._troubles.breaker.state is BreakerState.CLOSED
+        # Who finds the provider in trouble waits for one probe; what is done without a token is then done soon.
+        tries_left = self._retry.policy(Call.TOKEN).attempts_max if closed else 1
         while True:
             # Asked anew after every wait: another's refresh may have landed, or the session have ended.
             tokens, now = self._held.require(), self._clock.boot()
@@ -325,6 +327,8 @@ class TokenManager:
                 return tokens.access_token
             waits = self._task is None and now < self._troubles.retry_at
             if now >= deadline or not tries_left or (waits and self._troubles.retry_at > deadline):
+                if self._troubles.ask_in_vain():
+                    self._on_change()
                 raise TokenUnavailableError(
                     self._troubles.last_outcome_or(Outcome.AMBIGUOUS), max(0.0, self._troubles.retry_at - now)
                 )

@@ -26,7 +26,6 @@ SLOW = [name for name, scenario in read_catalogue().items() if scenario.family i
 QUICK = [name for name in read_catalogue() if name not in SLOW]
 
 NOT_YET: Mapping[str, str] = {
-    "outage-at-wake": "a cool-down of 60 s and one answer in five failing leave some seeds waiting longer than 60 s",
     "retry-storm": "10,000 clients take longer than the time there is for it here",
 }
 """Scenarios that do not pass with every seed, and why."""

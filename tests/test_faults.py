@@ -367,7 +367,7 @@ def test_states_do_not_flap_while_the_network_does() -> None:
 
 
 def test_the_budget_of_a_fault_storm_is_bounded() -> None:
-    """An hour of 503 with an expired token and an eager user: the endpoint is asked about once a minute."""
+    """An hour of 503 with an expired token and an eager user: the endpoint is asked five times a minute at most."""
 
     async def play(world: World) -> None:
         session = await world.session()
@@ -376,8 +376,41 @@ def test_the_budget_of_a_fault_storm_is_bounded() -> None:
         await use_for(world, session, 3600, every_s=1)
 
     world = live(play, policy=with_(PROFESSIONAL, refresh={"caller_wait_s_max": 0.5}))
-    assert world.posts <= 80
+    assert world.posts <= 300
     assert world.facts(SessionEnded) == []
+
+
+def test_a_provider_that_fails_is_asked_for_somebody_who_waits_and_rests_from_nobody() -> None:
+    """One call in an outage has the endpoint asked once more after it; then, with nobody there, minutes apart."""
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        world.order(kind="status", status=500, endpoint="token")
+        await asyncio.sleep(3900)
+        asked, began_at = world.posts, world.clock.boot()
+        with pytest.raises(TokenUnavailableError):
+            await session.client.get("echo")
+        assert world.clock.boot() - began_at <= 14
+        await asyncio.sleep(14)
+        assert world.posts - asked == 2
+        await asyncio.sleep(180)
+        assert world.posts - asked <= 3
+
+    live(play)
+
+
+def test_who_is_there_when_an_outage_ends_in_flaws_is_helped_within_a_minute() -> None:
+    """Ten minutes of 500 are over, and three answers more are 500: the fourth probe still comes in time."""
+
+    async def play(world: World) -> None:
+        session = await world.session()
+        world.order(kind="status", status=500, endpoint="token", until_s=4500.0)
+        world.order(kind="status", status=500, endpoint="token", from_s=4500.0, times=3)
+        await asyncio.sleep(3700)
+        while not world.at(TokenRefreshed):
+            await use_for(world, session, 20.0, every_s=20.0)
+
+    assert live(play).at(TokenRefreshed)[0] <= 4560
 
 
 def test_a_forced_refresh_that_fails_is_tried_again_by_itself() -> None:

@@ -214,11 +214,35 @@ def test_a_probe_that_fails_opens_it_again_and_one_that_is_answered_closes_it() 
     assert breaker.allows(60)
     breaker.observe(Outcome.TRANSIENT, now=61, retry_after_s=None)
     assert breaker.state is BreakerState.OPEN
-    assert [breaker.allows(now) for now in (120.999, 121)] == [False, True]
-    breaker.observe(Outcome.OK, now=122, retry_after_s=None)
+    assert [breaker.allows(now) for now in (72.999, 73)] == [False, True]
+    breaker.observe(Outcome.OK, now=74, retry_after_s=None)
     assert breaker.state is BreakerState.CLOSED
-    assert breaker.allows(122)
-    assert breaker.allows(122)
+    assert breaker.allows(74)
+    assert breaker.allows(74)
+
+
+@pytest.mark.parametrize(("outcome", "told_s"), [(Outcome.THROTTLED, None), (Outcome.TRANSIENT, 60)])
+def test_a_probe_that_hears_a_wish_for_patience_costs_all_of_it(outcome: Outcome, told_s: float | None) -> None:
+    """Whether or not somebody waits."""
+    breaker, _ = make_breaker()
+    breaker.observe(Outcome.THROTTLED, now=0, retry_after_s=None)
+    assert breaker.allows(60)
+    breaker.observe(outcome, now=61, retry_after_s=told_s)
+    assert breaker.retry_at == breaker.unattended_at == 121
+
+
+def test_what_opened_it_in_one_go_it_lets_through_in_one_cooldown() -> None:
+    """Five failures cost a minute, a probe a fifth of it, for somebody who waits; nobody costs the provider a minute each."""
+    breaker, _ = make_breaker()
+    for _ in range(5):
+        breaker.observe(Outcome.TRANSIENT, now=0, retry_after_s=None)
+    sent_at = []
+    for now in range(600):
+        if breaker.allows(now):
+            sent_at.append(now)
+            breaker.observe(Outcome.TRANSIENT, now=now, retry_after_s=None)
+            assert breaker.unattended_at == now + 60
+    assert sent_at == list(range(60, 600, 12))
 
 
 @pytest.mark.parametrize("answer", [Outcome.OK, Outcome.REJECTED])
@@ -267,7 +291,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.breaker, self.facts = make_breaker()
         self.now = 0.0
         self.allowed_at: list[float] = []
-        self.streak = 0
+        self.streak = self.tries = 0
         self.open_until = 0.0
 
     @rule(seconds=st.floats(0, 200))
@@ -291,17 +315,21 @@ class BreakerMachine(RuleBasedStateMachine):
         before = self.breaker.state
         self.breaker.observe(outcome, now=self.now, retry_after_s=retry_after_s)
         if outcome in (Outcome.OK, Outcome.REJECTED):
-            self.streak, self.open_until = 0, self.now
+            self.streak, self.tries, self.open_until = 0, 0, self.now
             assert self.breaker.state is BreakerState.CLOSED
         elif outcome is Outcome.OFFLINE:
             assert self.breaker.state is before
         else:
             self.streak += 1
+            self.tries += 1
             tripped = self.streak >= 5 or outcome is Outcome.THROTTLED or before is BreakerState.HALF_OPEN
             assert tripped or self.breaker.state is before
             if tripped:
                 assert self.breaker.state is BreakerState.OPEN
-                self.open_until = self.now + BreakerPolicy().cooldown_after(retry_after_s)
+                cooldown_s = BreakerPolicy().cooldown_after(retry_after_s)
+                asked_for = outcome is Outcome.THROTTLED or retry_after_s is not None
+                share = 1 if asked_for else min(1, self.tries / 5)
+                self.tries, self.open_until = 0, self.now + share * cooldown_s
 
     @precondition(lambda self: self.facts)
     @invariant()
