@@ -1,6 +1,7 @@
 """One card: a title, a picture with its words for those who cannot see it, its table, and the table to take away."""
 
 import streamlit as st
+from parts import waiting
 
 from session_core.dashboard import exports, figures, loaders, selection, view
 from session_core.errors import EventStoreError
@@ -52,7 +53,7 @@ def _tools(card, shown) -> bool:  # noqa: ANN001 - whether the table is to be sh
 
 def _ask(card, shown):  # noqa: ANN001, ANN202 - the answer, if there is one
     try:
-        with st.skeleton(height=card.height_px):
+        with waiting.skeleton(card.key, shown, card.height_px):
             answer = loaders.ask(card, shown)
     except EventStoreError:
         st.caption("It comes back with the event store.")

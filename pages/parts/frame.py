@@ -1,7 +1,7 @@
 """What surrounds every page: filters, the store's badge, who is signed in, the banners, and the head of a page."""
 
 import streamlit as st
-from parts import emptiness, evidence
+from parts import emptiness, evidence, waiting
 
 from session_core.dashboard import exports, loaders, page_report, selection, view
 from session_core.errors import EventStoreError
@@ -9,6 +9,8 @@ from session_core.store.descriptions import for_how_long
 from session_core.web import auth_context
 
 ANSWER_PX = 30
+OPEN = "open_page"
+OPEN = "open_page"
 
 
 def sidebar(pages, current, observing) -> None:  # noqa: ANN001 - pages by section, the one that is open
@@ -16,6 +18,12 @@ def sidebar(pages, current, observing) -> None:  # noqa: ANN001 - pages by secti
     with st.sidebar:
         if current in observing:
             selection.remember()
+        if st.session_state.get(OPEN) != current.url_path:
+            st.session_state[OPEN] = current.url_path
+            waiting.forget()
+        if st.session_state.get(OPEN) != current.url_path:
+            st.session_state[OPEN] = current.url_path
+            waiting.forget()
         for section, listed in pages.items():
             with st.container(gap="xxsmall", key=f"pages_{section}"):
                 st.caption(section)
@@ -99,7 +107,7 @@ def _answer(page, shown) -> None:  # noqa: ANN001
     compared = "" if shown.before is None else f" · compared with {view.period_words(shown.before, shown.zone)}"
     st.caption(f"{view.period_words(shown.span, shown.zone)}{compared}")
     try:
-        with st.skeleton(height=ANSWER_PX):
+        with waiting.skeleton("answer", shown, ANSWER_PX):
             sentence = page.answer(shown)
     except EventStoreError:
         sentence = "The figures come back with the event store."

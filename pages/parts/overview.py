@@ -1,7 +1,7 @@
 """What the overview is made of."""
 
 import streamlit as st
-from parts import evidence
+from parts import evidence, waiting
 
 from session_core.dashboard import alert_board, charts, figures, loaders, movers, selection, trends, ux_words, wording
 from session_core.dashboard.cards import Answer, Card, Page
@@ -61,7 +61,7 @@ def tiles(shown) -> None:  # noqa: ANN001 - what is looked at
 def _tiles(_nothing, shown) -> None:  # noqa: ANN001
     view = shown.at(loaders.now_s())
     try:
-        with st.skeleton(height=TILE_PX):
+        with waiting.skeleton("tiles", view, TILE_PX):
             bands = loaders.load("sessions_by_band", view.span, view.filters)
             listed = ux_words.tiles(_measures(view), bands, compare=view.compare)
     except EventStoreError:
@@ -82,7 +82,7 @@ def _draw_changed(card, shown) -> None:  # noqa: ANN001
     with st.container(border=True, key=f"card_{card.key}", height="stretch"):
         st.subheader(card.title, anchor=False)
         try:
-            with st.skeleton(height=card.height_px):
+            with waiting.skeleton(card.key, view, card.height_px):
                 moved = _moved(view)
         except EventStoreError:
             st.caption("It comes back with the event store.")
