@@ -9,6 +9,8 @@ if __name__ == "__main__":
 
     overview = st.Page("observe/overview.py", title="Overview", icon=":material/monitoring:", default=True)
     trends = st.Page("observe/ux_trends.py", title="UX trends", icon=":material/trending_up:", url_path="trends")
+    errors = st.Page("observe/errors.py", title="Errors", icon=":material/error:", url_path="errors")
+    sessions = st.Page("observe/sessions.py", title="Sessions", icon=":material/manage_search:", url_path="sessions")
     simulate = st.Page("experiment/simulate.py", title="Simulate", icon=":material/experiment:", url_path="simulate")
     compare = st.Page("experiment/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare")
     health = st.Page(
@@ -17,7 +19,7 @@ if __name__ == "__main__":
     chat = st.Page("operate/chat.py", title="Chat", icon=":material/chat:", url_path="chat")
     alerts = st.Page("operate/alerts.py", title="Alerts", icon=":material/notifications:", url_path="alerts")
 
-    observe = [overview, trends]
+    observe = [overview, trends, errors, sessions]
     pages = {"Observe": observe, "Experiment": [simulate, compare], "Operate": [health, chat, alerts]}
     page = st.navigation(pages, position="hidden")
     frame.sidebar(pages, page, observe)

@@ -3,7 +3,7 @@
 import streamlit as st
 from parts import waiting
 
-from session_core.dashboard import exports, figures, loaders, selection, view
+from session_core.dashboard import error_words, exports, figures, loaders, selection, session_words, view
 from session_core.errors import EventStoreError
 
 LIVE_S = 15
@@ -89,5 +89,11 @@ def _clickable(card, answer, shown) -> None:  # noqa: ANN001
 
 
 def _rows(answer, height_px) -> None:  # noqa: ANN001
-    time = st.column_config.DatetimeColumn("Time (UTC)", format="YYYY-MM-DD HH:mm:ss", timezone="UTC")
-    st.dataframe(answer.table, hide_index=True, alt=answer.alt, height=height_px, column_config={"bucket": time})
+    time = {"format": "YYYY-MM-DD HH:mm:ss", "timezone": "UTC"}
+    table = session_words.linked(answer.table, selection.page_url(), selection.links())
+    columns = {
+        "bucket": st.column_config.DatetimeColumn("Time (UTC)", **time),
+        **{name: st.column_config.DatetimeColumn(**time) for name in (error_words.FIRST, error_words.LAST)},
+        session_words.EXAMPLE: st.column_config.LinkColumn(display_text="Open"),
+    }
+    st.dataframe(table, hide_index=True, alt=answer.alt, height=height_px, column_config=columns)

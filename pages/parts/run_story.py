@@ -29,7 +29,7 @@ def show(job, policies, *, user) -> None:  # noqa: ANN001 - the run, the names o
     with st.container(border=True, key="story"):
         st.subheader("What happened", anchor=False)
         st.markdown("\n".join(f"- {sentence}" for sentence in told))
-    timeline_view.draw(job, timeline.build(events), told)
+    timeline_view.draw(f"{job.scenario.name}_{job.policy.name}_{job.seed}", timeline.build(events), told)
     _actions(job, run, user)
 
 

@@ -6,21 +6,21 @@ import streamlit as st
 from session_core.dashboard import timeline_chart
 from session_core.dashboard.timeline_chart import Panel
 
-WHOLE = "Whole run"
+WHOLE = "All of it"
 
 
-def draw(job, built, told) -> None:  # noqa: ANN001 - whose it is, the timeline, and its story
-    st.fragment(_draw)(f"{job.scenario.name}_{job.policy.name}_{job.seed}", built, told)
+def draw(name, built, told, zone="UTC") -> None:  # noqa: ANN001 - whose it is, the timeline, its story, and the reader's zone
+    st.fragment(_draw)(name, built, told, zone)
 
 
-def _draw(name, built, told) -> None:  # noqa: ANN001
+def _draw(name, built, told, zone) -> None:  # noqa: ANN001
     with st.container(border=True, key="timeline"):
         st.subheader("Timeline", anchor=False)
         if not built.events:
             st.caption("Nothing happened.")
             return
-        focus = _focus(name, built)
-        figure = timeline_chart.timelines([Panel("", built)], title=False, focus=focus)
+        focus = _focus(name, built, zone)
+        figure = timeline_chart.timelines([Panel("", built)], title=False, focus=focus, zone=zone)
         chosen = st.plotly_chart(
             figure,
             key=f"timeline_{name}_{focus}",
@@ -30,23 +30,24 @@ def _draw(name, built, told) -> None:  # noqa: ANN001
             alt=f"Timeline of the session. {' '.join(told)}",
         )
         st.caption(timeline_chart.LEGEND)
-        _event(built, timeline_chart.picked(chosen.selection))
+        _event(built, timeline_chart.picked(chosen.selection), zone)
         if st.toggle("Table", key=f"table_{name}"):
-            st.dataframe(timeline_chart.table(built), hide_index=True, height=260, alt="Every event in order of time.")
+            table = timeline_chart.table(built, zone=zone)
+            st.dataframe(table, hide_index=True, height=260, alt="Every event in order of time.")
 
 
-def _focus(name, built):  # noqa: ANN001, ANN202
+def _focus(name, built, zone):  # noqa: ANN001, ANN202
     if not built.moments:
         return None
-    moments = {timeline_chart.moment_name(moment): moment for moment in built.moments}
+    moments = {timeline_chart.moment_name(moment, zone=zone): moment for moment in built.moments}
     where = st.pills("Show", [WHOLE, *moments], default=WHOLE, required=True, key=f"focus_{name}")
     return None if where in (None, WHOLE) else (moments[where].from_s, moments[where].until_s)
 
 
-def _event(built, place) -> None:  # noqa: ANN001
+def _event(built, place, zone) -> None:  # noqa: ANN001
     if place is None:
         st.caption("Click a mark to open its event; drag over a stretch to look closer.")
         return
     event = built.events[place[1]]
-    st.markdown(f"**{event.kind}** · {timeline_chart.event_sentence(event)}")
+    st.markdown(f"**{event.kind}** · {timeline_chart.event_sentence(event, zone=zone)}")
     st.json(msgspec.to_builtins(event))

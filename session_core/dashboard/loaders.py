@@ -15,10 +15,12 @@ import streamlit as st
 
 from session_core.clock import SystemClock
 from session_core.config import PRESETS, SessionPolicy, read_policy
+from session_core.dashboard import session_words
 from session_core.dashboard.cards import Answer, Card
 from session_core.dashboard.figures import fitted
 from session_core.dashboard.filling import Filling
 from session_core.dashboard.freshness import SteadyCount
+from session_core.dashboard.session_words import Opened
 from session_core.dashboard.sweeps import Sweeps, name_of
 from session_core.dashboard.view import View
 from session_core.errors import ConfigError, EventStoreError
@@ -65,6 +67,7 @@ QUESTIONS: dict[str, Question] = {
     **{f"errors_by_{name}": partial(error_queries.error_rates_by, dimension=name) for name in error_queries.BREAKDOWNS},
     "refresh_flow": error_queries.refresh_flow,
     "values": error_queries.values_of,
+    "request_times": partial(error_queries.percentiles_over_time, measure="request_ms"),
     "filter_values": filter_values,
 }
 _clock = SystemClock()
@@ -155,6 +158,16 @@ def session_log(session_id: str, *, zone: str) -> pd.DataFrame:
     log = log[~log["kind"].isin(QUIET_KINDS)].head(LOG_LINES_MAX)
     times = log["happened_at"].dt.tz_convert(zone).dt.strftime("%H:%M:%S")
     return pd.DataFrame({"What happened": [describe_fact(fact_of(fact)) for fact in log["fact"]]}, index=times.tolist())
+
+
+def sessions_found(view: View, search: str, only: str) -> pd.DataFrame:
+    """Those of what is looked at whose name, user or device has `search` in it, the worst first."""
+    return _sessions_found(view.span.start_s, view.span.end_s, view.filters, search, only, _version())
+
+
+def session_opened(session_id: str, zone: str) -> Opened | None:
+    """All that is told of one session; None where the store knows nothing of it."""
+    return _session_opened(session_id, zone, _version())
 
 
 class Catalogue(NamedTuple):
@@ -250,6 +263,21 @@ def _newest(filters: Filters, version: tuple[str, int]) -> datetime | None:
 def _scored(start_s: float, end_s: float, filters: Filters, version: tuple[str, int]) -> UxScore:
     assert version
     return ux_queries.ux_score(_opened(), TimeRange(start_s, end_s), filters)
+
+
+@st.cache_data(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
+def _sessions_found(
+    start_s: float, end_s: float, filters: Filters, search: str, only: str, version: tuple[str, int]
+) -> pd.DataFrame:
+    assert version
+    return session_queries.sessions(_opened(), TimeRange(start_s, end_s), filters, search=search, only=only)
+
+
+@st.cache_resource(max_entries=RUNS_MAX, show_spinner=False)
+def _session_opened(session_id: str, zone: str, version: tuple[str, int]) -> Opened | None:
+    assert version
+    events = session_queries.session_events(_opened(), session_id)
+    return session_words.opened(events, zone=zone) if events else None
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

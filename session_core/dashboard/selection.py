@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 from session_core.dashboard import view
+from session_core.dashboard.session_words import ONLY
 from session_core.dashboard.view import Asked
 from session_core.store import TimeRange
 
@@ -141,6 +142,53 @@ def _here(word: str) -> datetime | None:
 
 def _there(field: datetime | None) -> str | None:
     return None if field is None else view.rfc3339(field.replace(tzinfo=ZoneInfo(zone())).timestamp())
+
+
+# One session among many: what is searched for, and the one that is open, all in the address.
+
+SESSION, SEARCH = "session", "search"
+SEARCH_MAX = 100
+
+
+def opened_session() -> str | None:
+    """The session that the address names."""
+    return st.query_params.get(SESSION) or None
+
+
+def open_session(session_id: str) -> None:
+    st.query_params[SESSION] = session_id
+
+
+def close_session() -> None:
+    st.query_params.pop(SESSION, None)
+
+
+def searched() -> tuple[str, str]:
+    """What the address searches for, and which of ONLY it asks for, the first one where it makes no sense."""
+    only = st.query_params.get("only", "")
+    return st.query_params.get(SEARCH, "")[:SEARCH_MAX], only if only in ONLY else next(iter(ONLY))
+
+
+def draw_search(search: str, only: str) -> None:
+    st.session_state["look_search"], st.session_state["look_only"] = search, only
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input(
+            "Search",
+            key="look_search",
+            placeholder="Part of a user's, device's or session's name",
+            on_change=_search,
+            max_chars=SEARCH_MAX,
+            icon=":material/search:",
+            width=340,
+        )
+        st.pills("Show", list(ONLY), format_func=ONLY.__getitem__, required=True, key="look_only", on_change=_search)
+
+
+def _search() -> None:
+    given = {SEARCH: st.session_state["look_search"].strip(), "only": st.session_state["look_only"]}
+    others = {name: st.query_params[name] for name in st.query_params if name not in given}
+    said = {word: value for word, value in given.items() if value and value != next(iter(ONLY))}
+    st.query_params.from_dict(others | said)
 
 
 # Experiments: what is chosen, and the run whose story is open, both in the address.
