@@ -108,6 +108,11 @@ def test_a_file_is_there_when_it_is_whole(store: EventStore, tmp_path: Path) -> 
     file = tmp_path / "events.jsonl"
     export(store, file)
     before = file.read_bytes()
+    store.append([acted(2)])
+    with file.open("rb") as reader:
+        export(store, file)
+        assert reader.read() == before, "whoever was reading the old one goes on reading it"
+    before = file.read_bytes()
     store.close()
     with pytest.raises(EventStoreError):
         export(store, file)

@@ -191,7 +191,7 @@ def test_no_secret_gets_in_or_back(event: dict[str, Any]) -> None:
     assert not {"eyJ", "8f3b", "4f8a"} & {reason[at : at + size] for at in range(len(reason)) for size in (3, 4)}
 
 
-@pytest.mark.parametrize("name", [JWT, JWT[:24], "<script>", "x" * 41, "a b", "naïve", "", "x` - at `$.seq"])
+@pytest.mark.parametrize("name", [JWT, JWT[:20], "<script>", "x" * 41, "a b", "naïve", "", "x` - at `$.seq"])
 def test_only_a_name_like_ours_is_repeated(name: str) -> None:
     """A field's or kind's name is the sender's own text; a token may be in it."""
     for event in (said(**{name: 1}), said(origin=ORIGIN | {name: 1}), said(fact={"kind": name})):
