@@ -14,6 +14,7 @@ import pytest
 from demo_kit import DAY_S, NOON, the_last
 
 from session_core.config import PROFESSIONAL
+from session_core.dashboard import lanes
 from session_core.demo.fill import fill
 from session_core.demo.plan import RUN_ID, Stay, scene
 from session_core.demo.play import Played, play
@@ -30,6 +31,7 @@ from session_core.events import (
 )
 from session_core.lab import run_sweep
 from session_core.lab_jobs import plan as plan_runs
+from session_core.sim.clock import EPOCH_S
 from session_core.sim.scenario import read_catalogue
 from session_core.store import EventStore, Filters, TimeRange, queries
 from session_core.vocabulary import EndReason, Source, State
@@ -126,13 +128,13 @@ def test_only_a_simulated_provider_could_tell_what_is_left_out(played: dict[tupl
 
 
 def test_a_stay_is_moved_in_time_as_a_whole() -> None:
-    """All three clocks by the same, so that what lies between two events stays what it was."""
+    """All three clocks by the same, so that what lies between two events stays what it was, and drawn where it belongs."""
     [stay, *_] = FEW.stays()
     events = events_of(play(stay))
     planned = scene(stay)
     assert planned is not None
-    offsets = {round(event.happened_at - event.boot, 3) for event in events}
-    assert len(offsets) == 1
+    assert {round(event.happened_at - event.boot, 3) for event in events} == {EPOCH_S}
+    assert all(lanes.when(event) == pytest.approx(event.happened_at, abs=0.001) for event in events)
     assert planned.begins_s - 15 <= events[0].happened_at <= planned.begins_s + 60
     assert stay.stretch.from_s - 15 <= events[0].happened_at
     assert max(event.happened_at for event in events) <= stay.stretch.until_s

@@ -61,7 +61,13 @@ def test_incidents_come_when_people_work_and_one_after_another() -> None:
         begins = [datetime.fromtimestamp(incident.begins_s, UTC) for incident in incidents]
         assert all(at.weekday() < 5 and HOURS[0] <= at.hour + at.minute / 60 < HOURS[1] for at in begins)
         assert begins == sorted(begins)
-        assert max(incident.ends_s for incident in incidents) <= NOON
+
+
+def test_no_incident_is_under_way_at_the_end_of_a_half() -> None:
+    """Neither at the switch nor now: what goes wrong today is not what the sample data is about."""
+    for seed in range(50):
+        [incident] = draw_incidents(NOON - 7_200, NOON, seed=seed)
+        assert NOON - 7_200 <= incident.begins_s < incident.ends_s <= NOON
 
 
 def test_a_time_without_a_working_hour_has_its_incident_all_the_same() -> None:
@@ -129,15 +135,16 @@ def test_everyone_signs_out_before_the_next_stretch_and_nobody_before_now() -> N
 
 def test_an_incident_reaches_everyone_at_its_own_time() -> None:
     """Whenever their stay began."""
-    incident = MONTH.stretches()[0].incidents[0]
+    [incident] = [one for release, one in MONTH.incidents() if release == BEFORE and one.shape == SHAPES[0]]
+    [stretch] = [one for one in MONTH.stretches() if one.from_s <= incident.begins_s < one.until_s]
     met = set()
-    for stay in stays():
+    for stay in stays(stretch=stretch.number):
         planned = scene(stay)
         assert planned is not None
         met |= {
             round(planned.begins_s + step.at_s, 3)
             for step in planned.scenario.timeline
-            if step.fault is not None and step.fault == incident.shape.phases[0].fault
+            if step.fault == incident.shape.phases[0].fault
         }
     assert met == {round(incident.begins_s, 3)}
 

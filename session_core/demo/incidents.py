@@ -86,11 +86,11 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 def draw_incidents(from_s: float, until_s: float, *, seed: int) -> tuple[Incident, ...]:
-    """Those of one half of the time, all of them over at its end. The shapes depend on the seed and the length alone, so both halves meet the same."""
+    """Those of one half of the time, all of them over at its end. The other half meets the same shapes."""
     count = max(1, round((until_s - from_s) / DAY_S / APART_DAYS))
-    shapes = [SHAPES[number % len(SHAPES)] for number in range(count)]
-    random.Random(f"{seed}/shapes").shuffle(shapes)
     rng = random.Random(f"{seed}/incidents/{from_s}")
+    shapes = [SHAPES[number % len(SHAPES)] for number in range(count)]
+    rng.shuffle(shapes)
     width_s = (until_s - from_s) / count
     return tuple(
         Incident(_begin(from_s + number * width_s, width_s - shape.lasts_s, rng), shape)
