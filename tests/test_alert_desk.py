@@ -260,6 +260,24 @@ def test_what_could_not_be_kept_did_not_happen(office: Office, monkeypatch: pyte
     assert office.kinds()[2:] == [("Burn", "thawed"), ("Burn", "firing"), ("Stuck", "thawed")]
 
 
+def test_what_was_kept_without_saying_so_is_found(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store committed and then failed: the store's word counts, and nobody acknowledges twice."""
+    burning(office)
+    write = office.store.write
+
+    def fails_after(statements: object) -> None:
+        write(statements)
+        raise EventStoreError("The disk went away.")
+
+    monkeypatch.setattr(office.store, "write", fails_after)
+    with pytest.raises(EventStoreError):
+        office.desk.acknowledge("Burn")
+    monkeypatch.undo()
+    office.desk.evaluate()
+    assert office.alert().state is AlertState.ACKNOWLEDGED
+    assert office.kinds() == [("Burn", "firing"), ("Burn", "acknowledged")]
+
+
 def test_without_a_webhook_nothing_waits_for_one(office: Office) -> None:
     """What was pending when it was taken away is given up, in words."""
     burning(office)
