@@ -134,19 +134,21 @@ def test_everyone_signs_out_before_the_next_stretch_and_nobody_before_now() -> N
 
 
 def test_an_incident_reaches_everyone_at_its_own_time() -> None:
-    """Whenever their stay began."""
+    """Whenever their stay began; who came in the middle meets what is left of it, and who came later nothing."""
     [incident] = [one for release, one in MONTH.incidents() if release == BEFORE and one.shape == SHAPES[0]]
     [stretch] = [one for one in MONTH.stretches() if one.from_s <= incident.begins_s < one.until_s]
-    met = set()
+    [phase, *_] = incident.shape.phases
+    reached = 0
     for stay in stays(stretch=stretch.number):
         planned = scene(stay)
         assert planned is not None
-        met |= {
-            round(planned.begins_s + step.at_s, 3)
-            for step in planned.scenario.timeline
-            if step.fault == incident.shape.phases[0].fault
-        }
-    assert met == {round(incident.begins_s, 3)}
+        steps = [step for step in planned.scenario.timeline if step.fault == phase.fault]
+        assert len(steps) == (planned.begins_s < incident.ends_s)
+        for step in steps:
+            reached += 1
+            assert planned.begins_s + step.at_s == pytest.approx(max(incident.begins_s, planned.begins_s))
+            assert planned.begins_s + step.at_s + (step.for_s or 0) == pytest.approx(incident.ends_s)
+    assert reached > 1
 
 
 def test_who_used_nothing_has_no_scene() -> None:
