@@ -72,7 +72,13 @@ class LoginNeeded(msgspec.Struct, frozen=True):
     login: LoginRequest | None
 
 
-Recovery = Recovered | Postponed | LoginNeeded
+class Stopped(msgspec.Struct, frozen=True):
+    """The session ended while the chain ran: nobody wants what it would bring, and nothing more is asked for."""
+
+
+Recovery = Recovered | Postponed | LoginNeeded | Stopped
+Ask = Callable[[], Awaitable[TokenGrant | TokenRefusal]]
+Wanted = Callable[[], bool]
 
 # What says "no" for good; any other refusal says nothing about the user, so it must not end the session.
 _FINAL = frozenset({Outcome.REJECTED, Outcome.CONFIG})
@@ -126,8 +132,8 @@ class FallbackAuthManager:
     def allows(self, step: FallbackStep) -> bool:
         return step in self._policy.steps
 
-    async def recover(self, reason: EndReason, *, return_to: str) -> Recovery:
-        """Try what is left after the refresh token failed for `reason`."""
+    async def recover(self, reason: EndReason, *, return_to: str, wanted: Wanted = lambda: True) -> Recovery:
+        """Try what is left after the refresh token failed for `reason`, as long as the session is `wanted`."""
         refresh_allowed = self.allows(FallbackStep.REFRESH_TOKEN)
         self._note(
             FallbackStep.REFRESH_TOKEN,
@@ -135,19 +141,20 @@ class FallbackAuthManager:
             reason if refresh_allowed else "policy",
         )
         credential, user_agent = self._credential, self._user_agent
+        silent = None if user_agent is None else self._silent(user_agent, return_to, wanted)
         steps = (
             (FallbackStep.STORED_CREDENTIAL, None if credential is None else credential.grant),
-            (FallbackStep.SILENT_REAUTHENTICATION, None if user_agent is None else self._silent(user_agent, return_to)),
+            (FallbackStep.SILENT_REAUTHENTICATION, silent),
         )
         for step, ask in steps:
-            recovery = await self._try(step, ask)
+            recovery = await self._try(step, ask, wanted)
             if recovery is not None:
                 return recovery
-        return await self._login(reason, return_to)
+        return await self._login(reason, return_to, wanted)
 
-    async def _try(
-        self, step: FallbackStep, ask: Callable[[], Awaitable[TokenGrant | TokenRefusal]] | None
-    ) -> Recovered | Postponed | None:
+    async def _try(self, step: FallbackStep, ask: Ask | None, wanted: Wanted) -> Recovered | Postponed | Stopped | None:
+        if not wanted():
+            return self._stop(step)
         if not self.allows(step):
             self._note(step, StepOutcome.SKIPPED, "policy")
             return None
@@ -159,6 +166,8 @@ class FallbackAuthManager:
             return None
         sent_at = self._clock.boot()
         result = await ask()
+        if not wanted() and not isinstance(result, TokenGrant):
+            return self._stop(step)
         outcome = judge(result)
         detail = "" if isinstance(result, TokenGrant) else result.error
         self._note(step, outcome, detail, duration_s=self._clock.boot() - sent_at)
@@ -166,12 +175,16 @@ class FallbackAuthManager:
             return Recovered(result, sent_at)
         return Postponed(result.outcome, result.retry_after_s) if outcome is StepOutcome.LATER else None
 
-    def _silent(self, user_agent: UserAgent, return_to: str) -> Callable[[], Awaitable[TokenGrant | TokenRefusal]]:
+    def _stop(self, step: FallbackStep) -> Stopped:
+        self._note(step, StepOutcome.SKIPPED, "ended")
+        return Stopped()
+
+    def _silent(self, user_agent: UserAgent, return_to: str, wanted: Wanted) -> Ask:
         async def ask() -> TokenGrant | TokenRefusal:
             try:
                 login = await self._oauth.login_request(self._entropy, return_to=return_to, prompt="none")
-                callback = await user_agent.visit(login.url)
-                if callback is None:
+                callback = await user_agent.visit(login.url) if wanted() else None
+                if callback is None or not wanted():
                     return TokenRefusal(outcome=Outcome.OFFLINE, error="unreachable")
                 return self._of_same_user(await self._oauth.exchange_callback(callback, login))
             except ProviderUnreachableError as error:
@@ -190,7 +203,9 @@ class FallbackAuthManager:
             return grant
         return TokenRefusal(outcome=Outcome.REJECTED, error="id_token_mismatch")
 
-    async def _login(self, reason: EndReason, return_to: str) -> LoginNeeded:
+    async def _login(self, reason: EndReason, return_to: str, wanted: Wanted) -> LoginNeeded | Stopped:
+        if not wanted():
+            return self._stop(FallbackStep.LOGIN)
         try:
             login = await self._oauth.login_request(self._entropy, return_to=return_to)
         except ProviderError as error:
@@ -200,6 +215,8 @@ class FallbackAuthManager:
             # Nobody can sign in to this client, such as one that acts for itself and has no place to return to.
             self._note(FallbackStep.LOGIN, StepOutcome.UNAVAILABLE, error.code)
             return LoginNeeded(None)
+        if not wanted():
+            return self._stop(FallbackStep.LOGIN)
         self._note(FallbackStep.LOGIN, StepOutcome.OK, "")
         self._record(LoginRequested(reason=reason))
         return LoginNeeded(login)

@@ -88,13 +88,13 @@ class RefreshTroubles:
         """Whether something failed that is to be tried again whatever the refresh point."""
         return self.failures > 0 or self.maybe_spent_at is not None
 
-    def count(self, refusal: TokenRefusal, *, now: float, sent_at: float) -> None:
+    def count(self, refusal: TokenRefusal, *, now: float, sent_at: float, whole: bool = False) -> None:
         self.failures += 1
         self.total += 1
         self.last_outcome = refusal.outcome
         if self.failed_at is None:
             self.failed_at = sent_at
-        self.breaker.observe(refusal.outcome, now=now, retry_after_s=refusal.retry_after_s)
+        self.breaker.observe(refusal.outcome, now=now, retry_after_s=refusal.retry_after_s, whole=whole)
 
     def crashed(self, now: float) -> None:
         """A try ended without an answer that could be read; its refresh token may be spent."""

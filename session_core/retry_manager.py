@@ -186,7 +186,8 @@ class CircuitBreaker:
             self._move(BreakerState.HALF_OPEN, 0.0)
         return True
 
-    def observe(self, outcome: Outcome, *, now: float, retry_after_s: float | None) -> None:
+    def observe(self, outcome: Outcome, *, now: float, retry_after_s: float | None, whole: bool = False) -> None:
+        """Take in what became of a try; a `whole` one asked for so much that it costs the whole cool-down."""
         if outcome in (Outcome.OK, Outcome.REJECTED):
             self._failures = self._tries = self.openings = 0
             self._move(BreakerState.CLOSED, 0.0)
@@ -200,8 +201,8 @@ class CircuitBreaker:
             tripped = self._failures >= self._policy.failures_max or outcome is Outcome.THROTTLED
             if tripped or self.state is BreakerState.HALF_OPEN:
                 cooldown_s = self._policy.cooldown_after(retry_after_s)
-                asked_for = outcome is Outcome.THROTTLED or retry_after_s is not None
-                self._open(now, cooldown_s, 1.0 if asked_for else self._policy.share(self._tries))
+                whole = whole or outcome is Outcome.THROTTLED or retry_after_s is not None
+                self._open(now, cooldown_s, 1.0 if whole else self._policy.share(self._tries))
 
     def _open(self, now: float, cooldown_s: float, share: float) -> None:
         self._tries = 0

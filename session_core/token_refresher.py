@@ -10,7 +10,7 @@ import msgspec
 
 from session_core.clock import Clock
 from session_core.events import AlertRaised, Record, RefreshDiscarded, RefreshFailed, TokenFollowed, TokenRefreshed
-from session_core.fallback_auth_manager import FallbackAuthManager, LoginNeeded, Postponed, Recovered
+from session_core.fallback_auth_manager import FallbackAuthManager, LoginNeeded, Postponed, Recovered, Stopped
 from session_core.oauth_client import OAuthClient
 from session_core.refresh_plan import ProviderProfile, tokens_from
 from session_core.refresh_troubles import RefreshTroubles
@@ -335,8 +335,10 @@ class TokenRefresher:
     async def _recover(self, reason: EndReason) -> RefreshResult:
         generation = self._held.generation
         self._signal(Signal.FALLBACK_STARTED)
-        recovery = await self._chain.recover(reason, return_to=self._return_to())
-        if generation != self._held.generation:
+        recovery = await self._chain.recover(
+            reason, return_to=self._return_to(), wanted=lambda: generation == self._held.generation
+        )
+        if generation != self._held.generation or isinstance(recovery, Stopped):
             return await self._discard(recovery.grant if isinstance(recovery, Recovered) else None)
         match recovery:
             case Recovered(grant=grant, sent_at=sent_at):
@@ -344,7 +346,8 @@ class TokenRefresher:
             case Postponed(outcome=outcome, retry_after_s=retry_after_s):
                 now = self._clock.boot()
                 refusal = TokenRefusal(outcome=outcome, error="postponed", retry_after_s=retry_after_s)
-                self._troubles.count(refusal, now=now, sent_at=now)
+                # A try of the chain is several requests.
+                self._troubles.count(refusal, now=now, sent_at=now, whole=True)
                 self._signal(self._troubles.plan(self._held.require(), refusal, now))
                 return RefreshResult(outcome=outcome, retry_at=self._troubles.retry_at)
             case LoginNeeded(login=login):

@@ -171,7 +171,7 @@ def retry_after(patch: Patch) -> None:
 
 def breaker(patch: Patch) -> None:
     """The circuit never opens."""
-    patch.setattr(CircuitBreaker, "observe", lambda _self, _outcome, *, now, retry_after_s: None)
+    patch.setattr(CircuitBreaker, "observe", lambda _self, _outcome, **_: None)
 
 
 def backoff(patch: Patch) -> None:

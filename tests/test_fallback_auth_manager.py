@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,7 +14,13 @@ from world import ISSUER, World, live, with_
 
 from session_core.clock import Clock
 from session_core.config import PROFESSIONAL
-from session_core.errors import ConfigError, LoginRequiredError, ProviderError, ProviderUnreachableError
+from session_core.errors import (
+    ConfigError,
+    LoginRequiredError,
+    ProviderError,
+    ProviderUnreachableError,
+    SessionEndedError,
+)
 from session_core.events import (
     AnyFact,
     FallbackTried,
@@ -286,6 +293,7 @@ class Watched:
 
     def __init__(self) -> None:
         self.inner: Transport | None = None
+        self.urls: list[str] = []
 
     def __call__(self, inner: Transport) -> Transport:
         self.inner = inner
@@ -293,6 +301,7 @@ class Watched:
 
     async def send(self, request: WireRequest) -> WireAnswer | WireFailure:
         assert self.inner is not None
+        self.urls.append(request.url)
         return await self.inner.send(request)
 
     async def aclose(self) -> None:
@@ -302,9 +311,9 @@ class Watched:
 CALLBACK = "http://127.0.0.1:8501/auth/callback"
 
 
-def signed_in(play: Any, **options: Any) -> World:
+def signed_in(play: Any, *, watched: Watched | None = None, **options: Any) -> World:
     """A world in which ada has signed in through the page, in a browser that keeps her cookies."""
-    watched = Watched()
+    watched = watched or Watched()
 
     async def scene(world: World) -> None:
         agent = HeadlessUserAgent(watched)
@@ -370,6 +379,33 @@ def test_another_user_at_the_provider_does_not_inherit_the_session() -> None:
     world = signed_in(play)
     assert [fact.detail for fact in world.facts(FallbackTried) if fact.step is SILENT] == ["id_token_mismatch"]
     assert world.facts(TokenRefreshed) == []
+
+
+@pytest.mark.parametrize(
+    ("at_the_provider", "after_s"), [(True, 0.01), (True, 0.09), (True, 0.15), (False, 0.01), (False, 0.09)]
+)
+def test_a_sign_out_stops_the_chain(after_s: float, *, at_the_provider: bool) -> None:
+    """At whatever step it is, nothing more is asked for, nobody is sent to a login, and what still comes is given back."""
+    watched = Watched()
+
+    async def play(world: World, session: Any, agent: HeadlessUserAgent) -> None:
+        if not at_the_provider:
+            agent.forget()
+        world.order(kind="revoke_refresh_tokens")
+        await session.force_refresh_session()
+        await asyncio.sleep(session._tokens.tokens.expires_at - world.clock.boot())
+        late = asyncio.create_task(session.client.get("echo"))
+        await asyncio.sleep(after_s)
+        watched.urls.clear()
+        await session.sign_out()
+        with suppress(SessionEndedError):
+            await late
+        assert session.state is State.SIGNED_OUT
+        assert session._tokens.tokens is None
+
+    world = signed_in(play, watched=watched)
+    assert [url for url in watched.urls if not url.endswith("/revoke")] == []
+    assert world.facts(LoginRequested) == []
 
 
 def test_a_silent_step_does_not_pass_the_idle_limit() -> None:
