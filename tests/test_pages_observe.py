@@ -167,9 +167,9 @@ def test_a_card_has_its_words_its_table_and_its_file() -> None:
     app = opened()
     assert "It comes back" not in texts(app)
     assert not app.dataframe
-    app.toggle(key="table_refreshes").set_value(True).run()
-    assert list(app.dataframe[0].value.columns) == ["bucket", "outcome", "refreshes"]
-    assert app.get_by_key("csv_refreshes")
+    app.toggle(key="table_states").set_value(True).run()
+    assert list(app.dataframe[0].value.columns) == ["bucket", "state", "sessions"]
+    assert app.get_by_key("csv_states")
     assert [element.proto.label for element in app.get("download_button")][:2] == ["Page as HTML", "Tables as CSV"]
 
 
