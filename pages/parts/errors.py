@@ -4,7 +4,7 @@ from functools import partial
 
 import streamlit as st
 
-from session_core.dashboard import error_charts, error_words, figures, flows, loaders, theme, trends, wording
+from session_core.dashboard import error_charts, error_words, figures, flows, loaders, selection, theme, trends, wording
 from session_core.dashboard.cards import Answer, Card, Page
 from session_core.vocabulary import State
 
@@ -16,7 +16,8 @@ KINDS_PX = 320
 
 def chosen() -> str:
     """What rates are told apart by, from its control or the address."""
-    return BY.get(st.session_state.get(BY_KEY) or BY_DEFAULT, BY[BY_DEFAULT])
+    said = st.session_state.get(BY_KEY) or selection.said([BY_KEY]).get(BY_KEY, BY_DEFAULT)
+    return BY.get(said, BY[BY_DEFAULT])
 
 
 def control() -> None:

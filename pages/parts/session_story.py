@@ -27,8 +27,8 @@ def show(session_id) -> None:  # noqa: ANN001
         st.markdown("\n".join(f"- {sentence}" for sentence in found.told))
     with right.container(border=True, key="score", height="stretch"):
         st.subheader(f"UX score {found.score.score:.0f} of 100", anchor=False)
-        for reason in found.score.reasons or ("Nothing took anything from it.",):
-            st.markdown(f"- {reason}")
+        reasons = found.score.reasons or ("Nothing took anything from it.",)
+        st.markdown("\n".join(f"- {reason}" for reason in reasons))
     timeline_view.draw(found.name, found.built, found.told, zone)
     _take_away(found, zone)
 

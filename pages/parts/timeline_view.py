@@ -39,7 +39,7 @@ def _draw(name, built, told, zone) -> None:  # noqa: ANN001
 def _focus(name, built, zone):  # noqa: ANN001, ANN202
     if not built.moments:
         return None
-    moments = {timeline_chart.moment_name(moment, zone=zone): moment for moment in built.moments}
+    moments = {timeline_chart.moment_name(moment, zone=zone, days=built.days): moment for moment in built.moments}
     where = st.pills("Show", [WHOLE, *moments], default=WHOLE, required=True, key=f"focus_{name}")
     return None if where in (None, WHOLE) else (moments[where].from_s, moments[where].until_s)
 

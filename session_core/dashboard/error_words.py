@@ -15,6 +15,7 @@ from session_core.ux_score import wilson
 from session_core.vocabulary import EndReason
 
 RATE = Measure("Visible errors", "percent", "% of requests", written=",.3~g", total="requests")
+_PERCENTILES = ("p50", "p75", "p95", "p99")
 FIRST, LAST = "First seen (UTC)", "Last seen (UTC)"
 # Ends that a token which could have been renewed would have spared the user.
 _LOST = frozenset(
@@ -167,7 +168,11 @@ def kinds_alt(table: pd.DataFrame) -> str:
 def values_table(values: pd.DataFrame) -> pd.DataFrame:
     """Percentiles to three digits, with their unit."""
     named = [_MEASURES[measure] for measure in values["measure"]]
-    shares = {name: values[name].map(_rounded).astype("float64") for name in ("p50", "p75", "p95", "p99")}
+    # Bins are a little wide; tries are whole.
+    is_whole = values["measure"] == "attempts"
+    shares = {
+        name: values[name].mask(is_whole, values[name].round()).map(_rounded).astype("float64") for name in _PERCENTILES
+    }
     return pd.DataFrame(
         {
             "Measure": [name for name, _ in named],

@@ -59,7 +59,8 @@ def flow(links: pd.DataFrame, *, of: str, colours: Mapping[str, str] = FLOW_COLO
     places = list(dict.fromkeys([*links["source"], *links["target"]]))
     at = {word: place for place, word in enumerate(places)}
     inward, outward = links.groupby("target")["n"].sum(), links.groupby("source")["n"].sum()
-    through = [max(int(inward.get(word, 0)), int(outward.get(word, 0))) for word in places]
+    # As many as came there; one of them may lead to several things in turn.
+    through = [int(inward.get(word, outward.get(word, 0))) for word in places]
     figure = blank(FLOW_PX, "", None)
     figure.add_sankey(
         arrangement="snap",

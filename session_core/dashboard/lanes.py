@@ -11,6 +11,8 @@ from session_core.events import Event
 from session_core.sim.clock import EPOCH_S
 from session_core.vocabulary import Source, State
 
+DAY_S = 86_400.0
+
 
 class Lane(StrEnum):
     """From top to bottom."""
@@ -107,6 +109,11 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     lives: tuple[Life, ...] = ()
     moments: tuple[Moment, ...] = ()
     events: tuple[Event, ...] = ()
+
+    @property
+    def days(self) -> bool:
+        """Whether it lasts so long that a time of day does not tell a moment."""
+        return self.ended_s - self.began_s >= DAY_S
 
 
 NOTHING = Timeline(began_s=0.0, ended_s=0.0)

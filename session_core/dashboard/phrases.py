@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from session_core.events import FaultOrdered
@@ -39,6 +41,8 @@ NOTES = {
     "family_revoked": "the provider revoked the whole family of tokens",
     "replay_answered": "the provider answered the repeated refresh",
 }
+_TIME = re.compile(r"(?:\d\d [A-Z][a-z]{2} )?\d\d:\d\d")
+_MOMENT = re.compile(rf"at (?:once|{_TIME.pattern})", re.IGNORECASE)
 # What is said as it begins, and what it is remembered by until it is over.
 TROUBLES: Mapping[DeviceChange, tuple[str, str | None]] = {
     DeviceChange.KILLED: ("program killed", "program"),
@@ -85,6 +89,18 @@ def abridged(said: Sequence[str], most: int, middle: str) -> list[str]:
     if len(said) <= most:
         return list(said)
     return [*said[: most // 2], middle.format(len(said) - most + 1), *said[1 - most // 2 :]]
+
+
+def without_repeats(said: Iterable[str]) -> Iterator[str]:
+    """Of three or more in a row that differ only in their moments the first, and how often it happened again."""
+    for _, alike in groupby(said, key=lambda sentence: _MOMENT.sub("", sentence)):
+        first, *more = alike
+        yield first
+        if len(more) < 2:
+            yield from more
+        else:
+            times = _TIME.findall(more[-1])
+            yield f"The same {len(more):,} times more{f', at last at {times[0]}' if times else ''}."
 
 
 def counted(count: int, one: str, many: str) -> str:

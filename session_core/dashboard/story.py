@@ -19,6 +19,7 @@ from session_core.dashboard.phrases import (
     length,
     ordinal,
     time_of_day,
+    without_repeats,
 )
 from session_core.provider.faults import EFFECTS
 from session_core.store.descriptions import END_REASONS
@@ -107,7 +108,8 @@ class _Teller:
         if self._asleep:
             self._say(self._last_s, f"suspended since {self._clock(self._since['sleep'])}")
         self._close()
-        return (*abridged(self._sentences, SENTENCES_MAX, "And so on, {} sentences more."), self._in_all())
+        sentences = list(without_repeats(self._sentences))
+        return (*abridged(sentences, SENTENCES_MAX, "And so on, {} sentences more."), self._in_all())
 
     # What begins and ends
 

@@ -218,12 +218,21 @@ class _Drawing(NamedTuple):
         return {
             "name": f"{self.number}: {look}",
             "customdata": [[self.number, place] for _, _, place in told],
-            "hovertext": [f"{_moment(at_s, self.zone):%H:%M:%S} {says}" for at_s, says, _ in told],
+            "hovertext": [f"{_moment(at_s, self.zone).strftime(self._written)} {says}" for at_s, says, _ in told],
             "hovertemplate": "%{hovertext}<extra></extra>",
         }
 
+    @property
+    def _written(self) -> str:
+        return _clock(self.panel.timeline)
+
     def _x(self, at_s: float) -> datetime:
         return _moment(at_s + self.panel.shift_s, self.zone)
+
+
+def _clock(timeline: Timeline) -> str:
+    """How a time is written: with its day, where there are several."""
+    return "%d %b %H:%M:%S" if timeline.days else "%H:%M:%S"
 
 
 def _by_look(drawn: Sequence[Any]) -> Iterator[tuple[Any, list[Any]]]:
@@ -252,8 +261,10 @@ LEGEND = (
 )
 
 
-def moment_name(moment: Moment, *, zone: str = "UTC") -> str:
-    return f"{_moment(moment.at_s, zone):%H:%M} {moment.says.rstrip('.')}"
+def moment_name(moment: Moment, *, zone: str = "UTC", days: bool = False) -> str:
+    """Told from others by its time, where the timeline is of `days` by its day as well."""
+    written = _moment(moment.at_s, zone).strftime("%d %b %H:%M" if days else "%H:%M")
+    return f"{written} {moment.says.rstrip('.')}"
 
 
 def event_sentence(event: Event, *, zone: str = "UTC") -> str:
@@ -264,7 +275,7 @@ def table(timeline: Timeline, *, zone: str = "UTC") -> pd.DataFrame:
     """The same for those who cannot see it."""
     return pd.DataFrame(
         {
-            f"Time ({zone})": [f"{_moment(when(event), zone):%H:%M:%S}" for event in timeline.events],
+            f"Time ({zone})": [_moment(when(event), zone).strftime(_clock(timeline)) for event in timeline.events],
             "Kind": [event.kind for event in timeline.events],
             "What happened": [describe(event) for event in timeline.events],
         }
