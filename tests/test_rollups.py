@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_ux_score import FACTS, served
+from test_ux_score import FACTS, STARTED, served
 
 from session_core.events import AnyFact, Event, HeartbeatBeat, Origin
 from session_core.store import EventStore, Filters, TimeRange
@@ -246,3 +246,16 @@ def test_what_is_older_than_its_minutes_is_not_counted_twice(store: EventStore) 
     span = TimeRange(NOON - 60 * DAY_S, NOON + 60 * DAY_S)
     assert ux_figures(store, span).requests == 16
     assert ux_figures(store, span).active_s == observe([*old, *new]).active_s
+
+
+def test_a_beginning_that_comes_last_after_a_restart_begins_nothing_anew(tmp_path: Path) -> None:
+    """The store knows the session although the process does not, and its use is counted once."""
+    path = tmp_path / "late.duckdb"
+    store = EventStore(path)
+    store.append([event(2, served(), at_s=60)])
+    store.close()
+    store = EventStore(path)
+    store.append([event(1, STARTED, at_s=0)])
+    while store.maintain():
+        pass
+    assert ux_figures(store, DAY) == observe([event(1, STARTED, at_s=0), event(2, served(), at_s=60)]).figures

@@ -278,8 +278,8 @@ ORDER BY ALL
 
 _INCIDENTS = """
 WITH told AS (
-    SELECT happened_at, kind, fact ->> 'fault' AS label
-    FROM events
+    SELECT happened_at, kind, error AS label
+    FROM all_troubles
     WHERE kind IN ('FaultOrdered', 'FaultEnded') AND {rows} AND happened_at >= $start AND happened_at < $end
 )
 SELECT began.happened_at, min(ended.happened_at) AS ended_at, began.label

@@ -33,8 +33,7 @@ FROM (
         END AS name,
         coalesce(source, policy, app_version, device, scenario) AS value,
         count(DISTINCT session_id) AS sessions
-    FROM all_sessions_{grain}
-    WHERE {rows}
+    FROM (SELECT DISTINCT session_id, source, policy, app_version, device, scenario FROM all_sessions_{grain} WHERE {rows})
     GROUP BY GROUPING SETS ((source), (policy), (app_version), (device), (scenario))
 )
 WHERE value <> ''

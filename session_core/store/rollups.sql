@@ -83,12 +83,13 @@ CREATE TABLE values_hours AS SELECT * EXCLUDE (session_id, user_id) FROM measure
 -- Whatever went wrong or around trouble, one row each: few enough to be asked one by one.
 CREATE MACRO trouble(after_flush, upto_flush) AS TABLE
 SELECT happened_at, seq, session_id, user_id, device, source, policy, app_version, run_id, scenario,
-    kind, outcome, reason, error, step, served, route, call, cause, status, attempt, state, band,
+    kind, outcome, reason, CASE WHEN kind IN ('FaultOrdered', 'FaultEnded') THEN fact ->> 'fault' ELSE error END AS error,
+    step, served, route, call, cause, status, attempt, state, band,
     coalesce(kind = 'RequestServed' AND served IN ('network', 'nothing'), false) AS visible
 FROM events
 WHERE flush > after_flush AND flush <= upto_flush
     AND (kind IN ('RefreshFailed', 'RetryScheduled', 'FallbackTried', 'LoginRequested', 'SessionEnded', 'StuckFound',
-            'PersistFailed', 'PartCrashed', 'AlertRaised', 'RefreshDiscarded', 'FaultOrdered')
+            'PersistFailed', 'PartCrashed', 'AlertRaised', 'RefreshDiscarded', 'FaultOrdered', 'FaultEnded')
         OR (kind = 'RequestServed' AND error IS NOT NULL));
 
 CREATE TABLE troubles AS FROM trouble(0, 0) LIMIT 0;

@@ -94,10 +94,9 @@ _ONLY = {
 
 _SESSIONS = """
 WITH seen AS (
-    SELECT session_id, any_value(user_id) AS user_id, arg_max(device, last_at) AS device,
-        arg_max(source, last_at) AS source, arg_max(policy, last_at) AS policy,
-        arg_max(app_version, last_at) AS app_version, arg_max(scenario, last_at) AS scenario,
-        arg_max(run_id, last_at) AS run_id,
+    SELECT session_id, any_value(user_id) AS user_id, arg_max(device, last_at) AS device, any_value(source) AS source,
+        max(policy) AS policy, max(app_version) AS app_version, any_value(scenario) AS scenario,
+        any_value(run_id) AS run_id,
         min(first_at) AS first_at, max(last_at) AS last_at,
         CAST(sum(events) AS BIGINT) AS events, CAST(sum(requests) AS BIGINT) AS requests,
         CAST(sum(visible_errors) AS BIGINT) AS visible_errors, CAST(sum(refreshes_ok) AS BIGINT) AS refreshes_ok,

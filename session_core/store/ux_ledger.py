@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from session_core.events import Event, Origin, SessionStarted
+from session_core.events import Event, Origin
 from session_core.ux_inputs import Tally, UxSession, matters
 
 MINUTE_US = 60_000_000
@@ -114,19 +114,9 @@ class UxLedger:
         self._stale: set[str] = set()
 
     def strangers(self, events: Iterable[Event]) -> set[str]:
-        """Sessions of which nothing is known here, but for those that begin with these events."""
-        found: set[str] = set()
-        begun: set[str] = set()
-        for event in events:
-            name = event.origin.session_id
-            if name in self._known or name in self._stale or name in begun or not matters(event):
-                continue
-            fact = event.fact
-            if isinstance(fact, SessionStarted) and not fact.resumed and event.seq <= 1:
-                begun.add(name)
-            else:
-                found.add(name)
-        return found
+        """Sessions of which nothing is known here. That one begins with these events is no proof: the rest may be there."""
+        here = {event.origin.session_id for event in events if matters(event)}
+        return here - self._known.keys() - self._stale
 
     def take(self, events: Iterable[Event], *, elsewhere: Collection[str] = ()) -> Additions:
         """What these events add; `elsewhere` are the strangers that the store has events of."""

@@ -65,10 +65,17 @@ def ux_over_time_by(
 
 def _figures(store: EventStore, question: Asked, *keys: str) -> dict[Any, UxFigures]:
     """The figures by the value of an expression over the rollup's columns, or of several, in their order."""
-    listed = ", ".join(f'{key} AS "{name}"' for name, key in zip(_KEYS, keys, strict=False))
+    listed = ", ".join(f"{key} AS {name}" for name, key in zip(_KEYS, keys, strict=False))
     # Hours do not tell whose values theirs are.
     values_grain = "minutes" if question.one_by_one else question.grain
-    names = {"keys": listed, "grain": question.grain, "values_grain": values_grain, "rows": question.rows}
+    named = ", ".join(_KEYS[: len(keys)])
+    names = {
+        "keys": listed,
+        "named": named,
+        "grain": question.grain,
+        "values_grain": values_grain,
+        "rows": question.rows,
+    }
     counts = store.read(_COUNTS.format(**names), question.given)
     values = store.read(_VALUES.format(**names), question.given)
     histograms: dict[Any, dict[str, Histogram]] = {}
@@ -108,30 +115,47 @@ def _percent(scored: UxScore) -> float:
     return float("nan") if share is None else 100.0 * share
 
 
-_KEYS = ("key", "second_key")
+_KEYS = ("first_key", "second_key")
 _COUNTED = tuple(
     name for name in UxFigures.__struct_fields__ if name not in ("lost_inputs", "resume_ms", "waited_ms", "stale_ttls")
 )
 
+# Counting distinct names beside sums would keep a set of names for each sum's group; grouping twice does not.
 _COUNTS = """
-SELECT {keys},
-    count(DISTINCT session_id) FILTER (used) AS sessions,
-    count(DISTINCT session_id) FILTER (forced_sign_ins + surfaced_401s > 0) AS interrupted_sessions,
-    count(DISTINCT user_id) FILTER (used) AS users,
-    count(DISTINCT user_id) FILTER (forced_sign_ins + surfaced_401s > 0) AS interrupted_users,
-    CAST(coalesce(sum(active_us), 0) AS BIGINT) AS active_us,
-    CAST(coalesce(sum(forced_sign_ins), 0) AS BIGINT) AS forced_sign_ins,
-    CAST(coalesce(sum(surfaced_401s), 0) AS BIGINT) AS surfaced_401s,
-    CAST(coalesce(sum(excused_ends), 0) AS BIGINT) AS excused_ends,
-    CAST(coalesce(sum(requests), 0) AS BIGINT) AS requests,
-    CAST(coalesce(sum(auth_errors), 0) AS BIGINT) AS auth_errors,
-    CAST(coalesce(sum(answers), 0) AS BIGINT) AS answers,
-    CAST(coalesce(sum(reuse_revocations), 0) AS BIGINT) AS reuse_revocations,
-    CAST(coalesce(sum(uses_after_revocation), 0) AS BIGINT) AS uses_after_revocation
-FROM all_ux_{grain}
-WHERE {rows}
-GROUP BY ALL
-ORDER BY ALL
+WITH of_sessions AS (
+    SELECT {keys}, session_id, any_value(user_id) AS user_id, bool_or(used) AS used,
+        bool_or(forced_sign_ins + surfaced_401s > 0) AS interrupted
+    FROM all_ux_{grain}
+    WHERE {rows}
+    GROUP BY {named}, session_id
+), of_users AS (
+    SELECT {named}, user_id, count(*) FILTER (used) AS sessions, count(*) FILTER (interrupted) AS interrupted_sessions
+    FROM of_sessions
+    GROUP BY {named}, user_id
+), people AS (
+    SELECT {named},
+        CAST(sum(sessions) AS BIGINT) AS sessions,
+        CAST(sum(interrupted_sessions) AS BIGINT) AS interrupted_sessions,
+        count(*) FILTER (sessions > 0) AS users,
+        count(*) FILTER (interrupted_sessions > 0) AS interrupted_users
+    FROM of_users
+    GROUP BY {named}
+), sums AS (
+    SELECT {keys},
+        CAST(sum(active_us) AS BIGINT) AS active_us,
+        CAST(sum(forced_sign_ins) AS BIGINT) AS forced_sign_ins,
+        CAST(sum(surfaced_401s) AS BIGINT) AS surfaced_401s,
+        CAST(sum(excused_ends) AS BIGINT) AS excused_ends,
+        CAST(sum(requests) AS BIGINT) AS requests,
+        CAST(sum(auth_errors) AS BIGINT) AS auth_errors,
+        CAST(sum(answers) AS BIGINT) AS answers,
+        CAST(sum(reuse_revocations) AS BIGINT) AS reuse_revocations,
+        CAST(sum(uses_after_revocation) AS BIGINT) AS uses_after_revocation
+    FROM all_ux_{grain}
+    WHERE {rows}
+    GROUP BY {named}
+)
+SELECT * FROM people JOIN sums USING ({named}) ORDER BY {named}
 """
 
 _VALUES = """
