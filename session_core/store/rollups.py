@@ -136,10 +136,12 @@ def forget_before(now_s: float, retention: Retention) -> Iterator[Statement]:
 
 
 def forget_run(run_id: str) -> Iterator[Statement]:
-    """What drops every trace of a simulated run."""
-    tables = ["events", "runs", "troubles", *(f"{name}_{grain}" for name in ROLLUPS for grain in GRAINS)]
+    """What drops every trace of a simulated run; what was let in from elsewhere under its name is no trace of it."""
+    given = {"run_id": run_id}
+    yield "DELETE FROM runs WHERE run_id = $run_id", given
+    tables = ["events", "troubles", *(f"{name}_{grain}" for name in ROLLUPS for grain in GRAINS)]
     for table in (*tables, *_FRESH):
-        yield f"DELETE FROM {table} WHERE run_id = $run_id", {"run_id": run_id}
+        yield f"DELETE FROM {table} WHERE run_id = $run_id AND source <> 'import'", given
 
 
 # As far back as there are both events to count anew and the minutes that say what was counted before.
