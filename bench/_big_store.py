@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -85,67 +85,97 @@ def _templates() -> pa.Table:
 
 
 def _facts(name: str, rng: random.Random) -> Iterator[tuple[int, AnyFact]]:
-    return ((variant, _fact(name, rng)) for variant in range(VARIANTS))
+    return ((variant, _FACTS[name](rng)) for variant in range(VARIANTS))
 
 
-def _fact(name: str, rng: random.Random) -> AnyFact:
-    match name:
-        case "served":
-            fails = rng.random() < 0.02
-            status = rng.choice((500, 503, 401)) if fails else 200
-            return RequestServed(
-                method="GET",
-                route=f"/api/{rng.choice(('echo', 'chat', 'profile', 'orders', 'search'))}",
-                status=status,
-                served=Served.NETWORK,
-                duration_ms=rng.lognormvariate(4.5, 0.6),
-                waited_ms=rng.choice((0.0, 0.02, rng.lognormvariate(3, 1))),
-                attempts=1,
-                error=(ErrorClass.AUTH if status == 401 else ErrorClass.SERVER) if fails else None,
-            )
-        case "acted":
-            return UserActed(action=rng.choice(("click", "chat", "focus")))
-        case "beat":
-            health = rng.choice((97.0, 92.0, 85.0, 70.0, 55.0))
-            band = Band.EXCELLENT if health >= 80 else Band.GOOD if health >= 60 else Band.FAIR
-            return HeartbeatBeat(state=State.ACTIVE, health=health, band=band, lowest="token_age", left_s=900.0)
-        case "cached":
-            return CacheServed(route="/api/profile", served=Served.CACHE, age_s=rng.uniform(0, 90), ttl_s=60.0)
-        case "moved":
-            state = rng.choice((State.REFRESHING, State.ACTIVE, State.DEGRADED, State.RESUMING))
-            return StateChanged(state_from=State.ACTIVE, state_to=state, signal=Signal.WOKE)
-        case "refreshed":
-            return TokenRefreshed(
-                reason=RefreshReason.DUE,
-                attempt=rng.choice((1, 1, 1, 2)),
-                duration_ms=rng.lognormvariate(5, 0.4),
-                waited_s=0.1,
-                left_s=rng.uniform(100, 400),
-                life_s=3_600.0,
-                rotated=True,
-                moved=True,
-            )
-        case "retried":
-            cause = rng.choice(("server", "network", "throttled"))
-            return RetryScheduled(call="token", attempt=1, delay_s=1.0, cause=cause, told_by_server=False)
-        case "failed" if rng.random() < 0.3:
-            outcome = rng.choice((StepOutcome.OK, StepOutcome.FAILED))
-            return FallbackTried(step=FallbackStep.STORED_CREDENTIAL, outcome=outcome, detail="", duration_ms=40.0)
-        case "failed":
-            return RefreshFailed(
-                reason=RefreshReason.DUE,
-                attempt=1,
-                outcome=rng.choice((Outcome.TRANSIENT, Outcome.THROTTLED, Outcome.OFFLINE)),
-                status=503,
-                error="server_error",
-                duration_ms=50.0,
-                left_s=200.0,
-            )
-        case "started":
-            return SessionStarted(resumed=False, life_s=3_600.0, idle_limit_s=None, absolute_limit_s=None)
-        case _:
-            ends = (EndReason.SIGNED_OUT, EndReason.SIGNED_OUT, EndReason.IDLE_LIMIT, EndReason.REFRESH_REJECTED)
-            return SessionEnded(reason=rng.choice(ends))
+def _served(rng: random.Random) -> AnyFact:
+    fails = rng.random() < 0.02
+    status = rng.choice((500, 503, 401)) if fails else 200
+    return RequestServed(
+        method="GET",
+        route=f"/api/{rng.choice(('echo', 'chat', 'profile', 'orders', 'search'))}",
+        status=status,
+        served=Served.NETWORK,
+        duration_ms=rng.lognormvariate(4.5, 0.6),
+        waited_ms=rng.choice((0.0, 0.02, rng.lognormvariate(3, 1))),
+        attempts=1,
+        error=(ErrorClass.AUTH if status == 401 else ErrorClass.SERVER) if fails else None,
+    )
+
+
+def _acted(rng: random.Random) -> AnyFact:
+    return UserActed(action=rng.choice(("click", "chat", "focus")))
+
+
+def _beat(rng: random.Random) -> AnyFact:
+    health = rng.choice((97.0, 92.0, 85.0, 70.0, 55.0))
+    band = Band.EXCELLENT if health >= 80 else Band.GOOD if health >= 60 else Band.FAIR
+    return HeartbeatBeat(state=State.ACTIVE, health=health, band=band, lowest="token_age", left_s=900.0)
+
+
+def _cached(rng: random.Random) -> AnyFact:
+    return CacheServed(route="/api/profile", served=Served.CACHE, age_s=rng.uniform(0, 90), ttl_s=60.0)
+
+
+def _moved(rng: random.Random) -> AnyFact:
+    state = rng.choice((State.REFRESHING, State.ACTIVE, State.DEGRADED, State.RESUMING))
+    return StateChanged(state_from=State.ACTIVE, state_to=state, signal=Signal.WOKE)
+
+
+def _refreshed(rng: random.Random) -> AnyFact:
+    return TokenRefreshed(
+        reason=RefreshReason.DUE,
+        attempt=rng.choice((1, 1, 1, 2)),
+        duration_ms=rng.lognormvariate(5, 0.4),
+        waited_s=0.1,
+        left_s=rng.uniform(100, 400),
+        life_s=3_600.0,
+        rotated=True,
+        moved=True,
+    )
+
+
+def _retried(rng: random.Random) -> AnyFact:
+    cause = rng.choice(("server", "network", "throttled"))
+    return RetryScheduled(call="token", attempt=1, delay_s=1.0, cause=cause, told_by_server=False)
+
+
+def _failed(rng: random.Random) -> AnyFact:
+    if rng.random() < 0.3:
+        outcome = rng.choice((StepOutcome.OK, StepOutcome.FAILED))
+        return FallbackTried(step=FallbackStep.STORED_CREDENTIAL, outcome=outcome, detail="", duration_ms=40.0)
+    return RefreshFailed(
+        reason=RefreshReason.DUE,
+        attempt=1,
+        outcome=rng.choice((Outcome.TRANSIENT, Outcome.THROTTLED, Outcome.OFFLINE)),
+        status=503,
+        error="server_error",
+        duration_ms=50.0,
+        left_s=200.0,
+    )
+
+
+def _started(_rng: random.Random) -> AnyFact:
+    return SessionStarted(resumed=False, life_s=3_600.0, idle_limit_s=None, absolute_limit_s=None)
+
+
+def _ended(rng: random.Random) -> AnyFact:
+    ends = (EndReason.SIGNED_OUT, EndReason.SIGNED_OUT, EndReason.IDLE_LIMIT, EndReason.REFRESH_REJECTED)
+    return SessionEnded(reason=rng.choice(ends))
+
+
+_FACTS: dict[str, Callable[[random.Random], AnyFact]] = {
+    "served": _served,
+    "acted": _acted,
+    "beat": _beat,
+    "cached": _cached,
+    "moved": _moved,
+    "refreshed": _refreshed,
+    "retried": _retried,
+    "failed": _failed,
+    "started": _started,
+    "ended": _ended,
+}
 
 
 def _write(store: EventStore, templates: pa.Table, sessions: int, number: int, slices: int) -> None:
