@@ -23,6 +23,8 @@ from session_core.vocabulary import EndReason, FallbackStep, Outcome, RefreshRea
 
 # How often a process looks whether the one that refreshes has finished.
 FOLLOW_S = 0.25
+# And for how long: of many that fail one after another the last would ask when its state is long past its deadline.
+FOLLOW_S_MAX = 20.0
 
 
 class RefreshResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,7 +180,8 @@ class TokenRefresher:
 
     async def _claim(self, tokens: TokenSet, reason: RefreshReason) -> RefreshResult | float:
         """Become the one process that refreshes: the mark written ahead, or a result where that is over already."""
-        generation, troubles = self._held.generation, self._troubles
+        generation, troubles, loop = self._held.generation, self._troubles, asyncio.get_running_loop()
+        follow_until = loop.time() + FOLLOW_S_MAX
         while True:
             mark = troubles.maybe_spent_at if troubles.maybe_spent_at is not None else self._clock.boot()
             kept = await self._lead(tokens, mark)
@@ -193,20 +196,25 @@ class TokenRefresher:
                     self._keeper.release()
                     return await self._give_up_refreshing(tokens, why, reason)
                 return mark
-            if kept.keeping is Keeping.FAILED:
-                self._held.persisted = False
-                refusal = TokenRefusal(outcome=Outcome.TRANSIENT, error="session_store")
-                return await self._refused(tokens, refusal, reason, now)
-            if latest is None or is_news(latest, tokens):
-                return self.heed(kept)
-            if kept.keeping is Keeping.LEASED:
+            follows = kept.keeping is Keeping.LEASED and not _is_news(kept, tokens)
+            if kept.keeping is Keeping.FAILED or (follows and loop.time() >= follow_until):
+                return await self._unsent(tokens, kept, reason)
+            if follows:
                 await asyncio.sleep(FOLLOW_S)
+            elif latest is None or is_news(latest, tokens):
+                return self.heed(kept)
             elif latest.refresh_sent_at is not None:
                 # The process that sent it died: as after a crash of our own, the refresh token may be spent.
                 troubles.maybe_spent_at = latest.refresh_sent_at
                 why = self.blocked(tokens, now)
                 if why is not None:
                     return await self._give_up_refreshing(tokens, why, reason)
+
+    async def _unsent(self, tokens: TokenSet, kept: Kept, reason: RefreshReason) -> RefreshResult:
+        failed = kept.keeping is Keeping.FAILED
+        self._held.persisted = self._held.persisted and not failed
+        refusal = TokenRefusal(outcome=Outcome.TRANSIENT, error="session_store" if failed else "leased")
+        return await self._refused(tokens, refusal, reason, self._clock.boot())
 
     async def _lead(self, tokens: TokenSet, mark: float) -> Kept:
         while True:

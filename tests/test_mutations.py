@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from mutations import MUTATIONS, SESSIONS_MAX, UNNOTICED, noticed_by
+from mutations import MUTATIONS, SESSIONS_MAX, noticed_by
 
 from session_core.config import PROFESSIONAL
 from session_core.sim.run import run
@@ -17,7 +17,7 @@ QUICK = [
 ]
 
 
-@pytest.mark.parametrize("name", [name for name in QUICK if name not in UNNOTICED])
+@pytest.mark.parametrize("name", QUICK)
 def test_a_protection_that_is_gone_is_missed(name: str) -> None:
     """By the scenario that is there for it, or by an invariant in the first schedules."""
     assert noticed_by(MUTATIONS[name], schedules=100, everything=False) is not None

@@ -50,8 +50,9 @@ class HeadlessUserAgent:
     keeps cookies of its own would share them with every other agent on it.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, timeout_s: float = 10.0) -> None:
         self._transport = transport
+        self._timeout_s = timeout_s
         self._cookies: dict[str, str] = {}
 
     async def visit(self, url: str) -> str | None:
@@ -113,7 +114,9 @@ class HeadlessUserAgent:
     async def _fetch(self, request: WireRequest) -> WireAnswer:
         cookies = "; ".join(f"{name}={value}" for name, value in self._cookies.items())
         headers = (*request.headers, ("cookie", cookies)) if cookies else request.headers
-        answer = await self._transport.send(msgspec.structs.replace(request, headers=headers))
+        answer = await self._transport.send(
+            msgspec.structs.replace(request, headers=headers, timeout_s=self._timeout_s)
+        )
         if isinstance(answer, WireFailure):
             raise ProviderUnreachableError("The provider's sign-in page did not answer; check that it is running.")
         if answer.status in _IN_TROUBLE:

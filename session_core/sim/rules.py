@@ -16,7 +16,7 @@ EDGE_S = 1e-6
 Try = e.TokenRefreshed | e.RefreshFailed
 TRIES = (e.TokenRefreshed, e.RefreshFailed)
 """What tells of one try to refresh, from `sent_at` to its event."""
-_BEFORE_SENDING = ("discovery", "provider_unreachable", "session_store")
+_BEFORE_SENDING = ("discovery", "leased", "provider_unreachable", "session_store")
 
 A = TypeVar("A", bound=e.Fact)
 B = TypeVar("B", bound=e.Fact)

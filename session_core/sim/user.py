@@ -31,6 +31,8 @@ from session_core.vocabulary import Served, Sight
 from session_core.wire import Transport
 
 PASSWORD = "demo"  # noqa: S105 - the embedded provider's demo password
+BROWSER_S = 300.0
+"""How long a browser waits for a page, which is longer than a program does."""
 STALE = frozenset({Served.STALE, Served.STALE_IF_ERROR})
 SHUT_OUT = frozenset({Sight.SIGN_IN, Sight.LOCKED})
 
@@ -170,7 +172,7 @@ class User:
         self._calls = calls
         self._transport = transport
         self._api_url = api_url
-        self._agent = HeadlessUserAgent(transport)
+        self._agent = HeadlessUserAgent(transport, timeout_s=BROWSER_S)
         self._keeps_browser = keeps_browser
         self._mine = f'"subject":"{name}"'.encode()
         self._rng = rng
