@@ -11,7 +11,8 @@ import msgspec
 
 from session_core.events import Event
 from session_core.histograms import Histogram
-from session_core.ux_inputs import ACTIVE_PAUSE_S, ALWAYS, UxFigures, UxInputs, UxObserver, Window, merge, observe, told
+from session_core.ux_figures import UxFigures, UxInputs, merge, told
+from session_core.ux_inputs import ACTIVE_PAUSE_S, ALWAYS, UxObserver, Window, observe
 
 __all__ = [
     "ALWAYS",

@@ -97,7 +97,9 @@ def test_the_overview_answers_first() -> None:
     app = opened(PAGES[0])
     if app.metric:
         assert "Sessions are" in texts(app)
-        assert app.metric[0].label == "Sessions"
+        assert [tile.label for tile in app.metric] == [
+            *("UX score", "Interruption-free", "Health", "Error budget left", "Open alerts")
+        ]
     else:
         assert "No session was active" in texts(app)
         assert "Sign in and start a session" in texts(app)
