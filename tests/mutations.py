@@ -19,7 +19,7 @@ from session_core.refresh_troubles import RefreshTroubles
 from session_core.retry_manager import CircuitBreaker
 from session_core.session import Session
 from session_core.session_heartbeat import SessionHeartbeat
-from session_core.session_keeper import Keeping, Kept, SessionKeeper
+from session_core.session_keeper import Keeping, Kept, LeaseWatch, SessionKeeper, lease_holds
 from session_core.sim.explore import draw
 from session_core.sim.failures import LivelockError
 from session_core.sim.run import play, run
@@ -86,18 +86,28 @@ def lease(patch: Patch) -> None:
     patch.setattr("session_core.session_keeper.marked_before", lambda _record, _sent_at: False)
 
 
-def compare_and_swap(patch: Patch) -> None:
-    """Writes go over whatever another process has written."""
+def lease_watch(patch: Patch) -> None:
+    """A lease whose time is up is taken over at once, whatever slept meanwhile."""
+    patch.setattr(LeaseWatch, "is_left", lambda _self, record, *, now: not lease_holds(record, now=now))
+
+
+def look_elsewhere(patch: Patch) -> None:
+    """Nobody looks what other processes have made of a session."""
 
     async def compare(_self: Any) -> Kept:
         return Kept(Keeping.DONE)
+
+    patch.setattr(SessionKeeper, "_compare", compare)
+
+
+def compare_and_swap(patch: Patch) -> None:
+    """Writes go over whatever another process has written."""
 
     async def swap(self: Any, record: Any) -> Kept:
         held = await self._store.load(self._session_id)
         await self._store.save(msgspec.structs.replace(record, version=0 if held is None else held.version))
         return Kept(Keeping.DONE)
 
-    patch.setattr(SessionKeeper, "_compare", compare)
     patch.setattr(SessionKeeper, "_swap", swap)
 
 
@@ -266,7 +276,9 @@ MUTATIONS: Mapping[str, Mutation] = {
     "written_ahead": Mutation(written_ahead, ("crash-before-persist",)),
     "commit": Mutation(commit, ("crash-before-persist",)),
     "lease": Mutation(lease, ("two-processes",)),
-    "compare_and_swap": Mutation(compare_and_swap, ("two-processes",)),
+    "lease_watch": Mutation(lease_watch, ("asleep-beside-a-refresh",)),
+    "look_elsewhere": Mutation(look_elsewhere, ("signed-out-elsewhere",)),
+    "compare_and_swap": Mutation(compare_and_swap, ("queue-at-a-slow-provider",)),
     "idle_clock": Mutation(idle_clock, ("idle-limit",)),
     "limits_gate": Mutation(limits_gate, ("lid-close-overnight",)),
     "limits_at_wake": Mutation(limits_at_wake, ("limit-reached-in-sleep",)),
