@@ -43,14 +43,19 @@ class ListStore:
         self.looked_up = 0
         self.checkpoints: list[int] = []
         self.maintained: list[bool] = []
+        self.hurried: list[bool] = []
+        self.due = 0
+        self.tended = threading.Semaphore(0)
+        self.upkeep_trouble: EventStoreError | None = None
         self.asked = threading.Semaphore(0)
 
     @property
     def seqs(self) -> list[int]:
         return [event.seq for event in self.events]
 
-    def append(self, events: Sequence[Event]) -> None:
+    def append(self, events: Sequence[Event], *, hurry: bool = False) -> None:
         assert events
+        self.hurried.append(hurry)
         if self.trouble is None or self.commits_before_trouble:
             self.events += events
         self.asked.release()
@@ -66,11 +71,17 @@ class ListStore:
         return len(new)
 
     def checkpoint(self, *, log_bytes_min: int) -> bool:
+        if self.upkeep_trouble is not None:
+            raise self.upkeep_trouble
         self.checkpoints.append(log_bytes_min)
         return False
 
     def maintain(self, *, idle: bool) -> bool:
         self.maintained.append(idle)
+        if self.due:
+            self.due -= 1
+            return True
+        self.tended.release()
         return False
 
 
@@ -182,13 +193,48 @@ def test_one_transaction_holds_at_most_a_batch(store: ListStore) -> None:
 
 def test_upkeep_waits_until_no_crowd_does(store: ListStore) -> None:
     """While a full batch waits the log may grow and nothing is folded; then both are seen to, gently while events pour."""
-    recorder = recorder_of(store, batch_max=10, flush_events=10)
-    for seq in range(25):
+    recorder = recorder_of(store, batch_max=25, flush_events=10)
+    for seq in range(60):
         recorder.emit(event(seq))
     for _ in range(4):
         recorder._step()
+        recorder._tend()
     assert store.checkpoints == [CHECKPOINT_CROWDED_BYTES, CHECKPOINT_BYTES, CHECKPOINT_BYTES, CHECKPOINT_BYTES]
-    assert store.maintained == [False, True, True]
+    assert store.maintained == [False, False, True]
+
+
+def test_only_large_flushes_leave_the_score_for_later(store: ListStore) -> None:
+    """When it is calm a flush brings everything with it."""
+    recorder = recorder_of(store, batch_max=25, flush_events=10)
+    for size in (20, 21):
+        for seq in range(size):
+            recorder.emit(event(seq))
+        recorder._step()
+    assert store.hurried == [False, True]
+
+
+def test_upkeep_goes_on_until_nothing_is_due(store: ListStore) -> None:
+    """Piece by piece, so that a crowd in between would be seen."""
+    recorder = recorder_of(store)
+    store.due = 5
+    recorder.start()
+    assert store.tended.acquire(timeout=WAIT_S)
+    recorder.stop()
+    assert store.due == 0
+
+
+def test_upkeep_that_fails_is_said_and_tried_again(store: ListStore) -> None:
+    """Events are recorded meanwhile."""
+    recorder = recorder_of(store)
+    store.upkeep_trouble = StoreFullError("The disk is full.")
+    assert not recorder._tend()
+    assert recorder.statistics().last_error == "The disk is full."
+    recorder.emit(event(1))
+    assert recorder._step()
+    assert store.seqs == [1]
+    store.upkeep_trouble = None
+    recorder._tend()
+    assert recorder.statistics().last_error is None
 
 
 def test_events_that_pour_in_are_gathered_for_a_moment(store: ListStore) -> None:
@@ -434,11 +480,11 @@ def test_one_event_that_cannot_be_stored_costs_few_commits(store: ListStore) -> 
     """It is found by halves, not one by one."""
 
     class Picky(ListStore):
-        def append(self, events: Sequence[Event]) -> None:
+        def append(self, events: Sequence[Event], *, hurry: bool = False) -> None:
             if any(event.seq == 700 for event in events):
                 self.asked.release()
                 raise ValueError("no table holds it")
-            super().append(events)
+            super().append(events, hurry=hurry)
 
     picky = Picky(store.path)
     recorder = recorder_of(picky)
@@ -553,9 +599,9 @@ def test_starting_and_stopping_twice_is_harmless(store: ListStore) -> None:
     recorder.stop()
     assert not recorder.flush(0.0)
     recorder.start()
-    thread = recorder._thread
+    threads = recorder._threads
     recorder.start()
-    assert recorder._thread is thread
+    assert recorder._threads is threads
     recorder.stop()
     recorder.stop()
     assert not recorder.statistics().running
@@ -571,9 +617,9 @@ def test_someone_who_goes_on_emitting_cannot_keep_it_from_stopping(store: ListSt
     emitted = 0
 
     class Endless(ListStore):
-        def append(self, events: Sequence[Event]) -> None:
+        def append(self, events: Sequence[Event], *, hurry: bool = False) -> None:
             nonlocal emitted
-            super().append(events)
+            super().append(events, hurry=hurry)
             for _ in range(4):
                 emitted += 1
                 recorder.emit(event(emitted))

@@ -9,7 +9,7 @@ import duckdb
 import msgspec
 
 from session_core.store import failures
-from session_core.store.event_store import _SETTINGS, version_of
+from session_core.store.database import SETTINGS, version_of
 
 _CONTENTS = "SELECT count(*), epoch(max(happened_at)) FROM events"
 
@@ -24,7 +24,7 @@ class StoreContents(msgspec.Struct, frozen=True, kw_only=True):
 def look_into(path: Path) -> StoreContents:
     """What the existing file holds. Raises EventStoreError when it is held by another process, damaged or not ours."""
     try:
-        with closing(duckdb.connect(path, read_only=True, config=_SETTINGS)) as connection:
+        with closing(duckdb.connect(path, read_only=True, config=SETTINGS)) as connection:
             if version_of(connection, path) == 0:
                 return StoreContents(events=0, newest_at=None)
             [(events, newest_at)] = connection.execute(_CONTENTS).fetchall()

@@ -37,8 +37,8 @@ class LateStore:
                 raise type(self._trouble)(str(self._trouble))
             return self._store
 
-    def append(self, events: Sequence[Event]) -> None:
-        self.opened().append(events)
+    def append(self, events: Sequence[Event], *, hurry: bool = False) -> None:
+        self.opened().append(events, hurry=hurry)
 
     def append_once(self, events: Sequence[Event]) -> int:
         return self.opened().append_once(events)

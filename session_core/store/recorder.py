@@ -1,4 +1,4 @@
-"""The recorder: components emit and never wait; one thread writes batches, and keeps on disk what the store cannot take."""
+"""The recorder: components emit and never wait; one thread writes, to the store or else to disk, another tends the store."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Recorder:
         clock: Clock,
         spill_path: Path | None = None,
         queue_max: int = 20_000,
-        batch_max: int = 5_000,
+        batch_max: int = 20_000,
         flush_events: int = 500,
         flush_s: float = 0.25,
     ) -> None:
@@ -62,7 +62,7 @@ class Recorder:
         self._marks: list[threading.Event] = []
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: tuple[threading.Thread, ...] = ()
         self._lifecycle = threading.Lock()
         self._lost_lock = threading.Lock()
         # Whether a batch in hand, or something in the spill file, may be in the store already.
@@ -72,6 +72,7 @@ class Recorder:
         self._newest_event_at: float | None = None
         self._store_trouble: str | None = None
         self._spill_trouble: str | None = None
+        self._upkeep_trouble: str | None = None
         self._loss: str | None = None
 
     def emit(self, event: Event) -> None:
@@ -87,7 +88,7 @@ class Recorder:
     def start(self) -> None:
         """Begin to write, first what an earlier process left on disk. Starting twice is harmless."""
         with self._lifecycle:
-            if self._thread is not None:
+            if self._threads:
                 return
             try:
                 self._spill.recover()
@@ -95,21 +96,25 @@ class Recorder:
                 raise EventStoreError(self._spill_sentence(error)) from error
             self._spill_doubt = self._spill.waiting > 0
             self._stopping.clear()
-            self._thread = threading.Thread(target=self._run, name="event-recorder", daemon=True)
-            self._thread.start()
+            self._threads = (
+                threading.Thread(target=self._run, name="event-recorder", daemon=True),
+                threading.Thread(target=self._keep, name="event-keeper", daemon=True),
+            )
+            for thread in self._threads:
+                thread.start()
 
     def stop(self) -> None:
         """Write what waits, or leave it in the spill file for the next start. Stopping twice is harmless."""
         with self._lifecycle:
-            if self._thread is not None:
-                self._stopping.set()
-                self._wake.set()
-                self._thread.join()
-                self._thread = None
+            self._stopping.set()
+            self._wake.set()
+            for thread in self._threads:
+                thread.join()
+            self._threads = ()
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until everything emitted before this call is in the store; whether it came to that."""
-        if self._thread is None:
+        if not self._threads:
             return False
         mark = threading.Event()
         self._queue.append(mark)
@@ -117,9 +122,8 @@ class Recorder:
         return mark.wait(timeout_s)
 
     def statistics(self) -> RecorderStatistics:
-        thread = self._thread
         return RecorderStatistics(
-            running=thread is not None and thread.is_alive(),
+            running=any(thread.is_alive() for thread in self._threads),
             queued=len(self._queue) + len(self._hand),
             spilled=self._spill.waiting,
             acknowledged=self._acknowledged,
@@ -128,7 +132,7 @@ class Recorder:
             flushes=self._flushes,
             flush_ms=self._flush_ms,
             newest_event_at=self._newest_event_at,
-            last_error=self._store_trouble or self._spill_trouble or self._loss,
+            last_error=self._store_trouble or self._spill_trouble or self._upkeep_trouble or self._loss,
         )
 
     def _run(self) -> None:
@@ -150,6 +154,23 @@ class Recorder:
         if not self._backlog(self._wake_events):
             self._wake.wait(min(GATHER_S, self._flush_s) if self._pouring else self._flush_s)
 
+    def _keep(self) -> None:
+        while not self._stopping.wait(self._flush_s):
+            while self._tend() and not self._stopping.is_set():
+                pass
+
+    def _tend(self) -> bool:
+        """Do one thing that the store has to do besides, if no crowd waits; whether there was one."""
+        crowded = self._backlog(self._batch_max)
+        try:
+            self._store.checkpoint(log_bytes_min=CHECKPOINT_CROWDED_BYTES if crowded else CHECKPOINT_BYTES)
+            done = not crowded and self._store.maintain(idle=not self._pouring)
+        except EventStoreError as error:
+            self._upkeep_trouble = str(error)
+            return False
+        self._upkeep_trouble = None
+        return done
+
     def _backlog(self, events_min: int) -> bool:
         return self._spill.waiting > 0 or len(self._queue) + len(self._hand) >= events_min
 
@@ -164,7 +185,6 @@ class Recorder:
             else:
                 self._drain()
             self._pouring = self._acknowledged - before >= self._flush_events
-            self._tend()
         except EventStoreError as error:
             self._store_trouble = str(error)
             # Whether the batch was committed before it failed is not known, so it is not simply written again.
@@ -174,13 +194,6 @@ class Recorder:
             self._spill_trouble = self._spill_sentence(error)
             return False
         return True
-
-    def _tend(self) -> None:
-        """What the store has to do besides, best while few wait for it."""
-        crowded = self._backlog(self._batch_max)
-        self._store.checkpoint(log_bytes_min=CHECKPOINT_CROWDED_BYTES if crowded else CHECKPOINT_BYTES)
-        if not crowded:
-            self._store.maintain(idle=not self._pouring)
 
     def _drain(self) -> None:
         if not self._hand:
@@ -238,7 +251,7 @@ class Recorder:
             self._written += added
 
     def _append(self, events: Sequence[Event]) -> int:
-        self._store.append(events)
+        self._store.append(events, hurry=len(events) > 2 * self._flush_events)
         return len(events)
 
     def _overflow(self) -> None:
