@@ -277,7 +277,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "commit": Mutation(commit, ("crash-before-persist",)),
     "lease": Mutation(lease, ("two-processes",)),
     "lease_watch": Mutation(lease_watch, ("asleep-beside-a-refresh",)),
-    "look_elsewhere": Mutation(look_elsewhere, ("signed-out-elsewhere",)),
+    "look_elsewhere": Mutation(look_elsewhere, ("signed-out-beside",)),
     "compare_and_swap": Mutation(compare_and_swap, ("queue-at-a-slow-provider",)),
     "idle_clock": Mutation(idle_clock, ("idle-limit",)),
     "limits_gate": Mutation(limits_gate, ("lid-close-overnight",)),
