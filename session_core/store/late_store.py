@@ -10,6 +10,7 @@ from session_core.clock import Clock
 from session_core.errors import EventStoreError
 from session_core.events import Event
 from session_core.store.event_store import EventStore
+from session_core.store.rollups import Retention
 
 RETRY_S = 5.0
 
@@ -48,6 +49,9 @@ class LateStore:
 
     def maintain(self, *, idle: bool) -> bool:
         return self.opened().maintain(idle=idle)
+
+    def forget_before(self, now_s: float, retention: Retention) -> None:
+        self.opened().forget_before(now_s, retention)
 
     def close(self) -> None:
         with self._lock:

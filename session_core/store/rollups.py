@@ -55,7 +55,7 @@ ROLLUPS = (*_OF_EVENTS, "ux", "ux_values")
 Statement = tuple[str, Mapping[str, object]]
 
 
-class Retention(msgspec.Struct, frozen=True, kw_only=True):
+class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """For how many days each kind of row is kept. What a minute says is still said by its hour."""
 
     events_days: float = 90.0

@@ -27,7 +27,8 @@ from session_core.web.door import Door
 from session_core.web.faults import FaultOffer, Provocation
 from session_core.web.ingest import Intake
 from session_core.web.metrics import Metrics
-from session_core.web.settings import LabSettings, alert_settings, provider_config, session_config
+from session_core.web.retention import retaining
+from session_core.web.settings import LabSettings, alert_settings, provider_config, retention, session_config
 from session_core.web.sign_in import CookieNames, PendingLogins, Seats, cookie_names
 
 OVER = frozenset({State.SIGNED_OUT, State.EXPIRED, State.LOCKED})
@@ -134,6 +135,7 @@ async def run_lab(
     try:
         async with (
             SessionService(config, emit=emit, clock=clock) as service,
+            retaining(store, retention(settings), clock=clock),
             alert_watch.watching(desk, settings.alert_webhook, clock=clock, rng=Random(secrets.token_bytes(16))),
         ):
             _lab = Lab(

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -15,7 +16,10 @@ from session_core.config import SessionConfig, load, read_toml
 from session_core.errors import ConfigError
 from session_core.provider import ProviderConfig, demo_clients
 from session_core.secrecy import Discreet
+from session_core.store.rollups import Retention
 from session_core.web.webhook import Webhook
+
+T = TypeVar("T")
 
 PREFIX = "SESSION_LAB_"
 VARIABLES = (
@@ -29,7 +33,7 @@ VARIABLES = (
     "METRICS_KEY",
     "ALERT_WEBHOOK",
 )
-ALERTS = "alerts"
+ALERTS, RETENTION = "alerts", "retention"
 CALLBACK_PATH = "/auth/callback"
 PROVIDER_PATH = "/idp"
 SCOPE = "openid profile email offline_access api"
@@ -90,24 +94,36 @@ def session_config(settings: LabSettings, environment: Mapping[str, str], *, por
         "allow_insecure_http": True,
         "profile": {"rotates": True, "grace_s": settings.grace_s},
     }
-    config = load(file=settings.config_path, environment=environment, defaults=embedded | defaults, leave_out=(ALERTS,))
+    config = load(
+        file=settings.config_path, environment=environment, defaults=embedded | defaults, leave_out=(ALERTS, RETENTION)
+    )
     if config.issuer == embedded["issuer"]:
         return config, True
-    return load(file=settings.config_path, environment=environment, defaults=defaults, leave_out=(ALERTS,)), False
+    return load(
+        file=settings.config_path, environment=environment, defaults=defaults, leave_out=(ALERTS, RETENTION)
+    ), False
 
 
 def alert_settings(settings: LabSettings) -> AlertSettings:
     """What is watched: the table `alerts` of the TOML file, or what stands for itself. Raises ConfigError."""
-    if settings.config_path is None:
-        return AlertSettings()
+    return _table(settings.config_path, ALERTS, AlertSettings)
+
+
+def retention(settings: LabSettings) -> Retention:
+    """For how long events are kept: the table `retention` of the TOML file. Raises ConfigError."""
+    return _table(settings.config_path, RETENTION, Retention)
+
+
+def _table(path: Path | None, name: str, kind: type[T]) -> T:
+    if path is None:
+        return kind()
     try:
-        return msgspec.convert(read_toml(settings.config_path).get(ALERTS, {}), AlertSettings)
+        return msgspec.convert(read_toml(path).get(name, {}), kind)
     except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$")
-        where = f"{ALERTS}{path.rstrip('`')}"
-        raise ConfigError(f"In {settings.config_path}: {where}: {text}.") from None
+        text, _, place = str(error).partition(" - at `$")
+        raise ConfigError(f"In {path}: {name}{place.rstrip('`')}: {text}.") from None
     except ConfigError as error:
-        raise ConfigError(f"In {settings.config_path}: {ALERTS}: {error}") from None
+        raise ConfigError(f"In {path}: {name}: {error}") from None
 
 
 def provider_config(settings: LabSettings, config: SessionConfig, *, port: int) -> ProviderConfig:
