@@ -11,7 +11,7 @@ from told import live, simulated
 from session_core import events as e
 from session_core.config import PRESETS
 from session_core.dashboard.lanes import about, users_of
-from session_core.dashboard.phrases import length, ordinal
+from session_core.dashboard.phrases import length, ordinal, unformatted
 from session_core.dashboard.story import tell
 from session_core.sim.run import run
 from session_core.sim.scenario import CATALOGUE, read_scenario
@@ -76,6 +76,33 @@ def test_a_live_night_is_told_from_what_the_session_noticed() -> None:
         "Suspended 8 h 02 m, woke at 09:14, network away, network back after 19 s, refreshed at the first try, "
         "first answer at 09:14 in 9 ms."
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("At 09:14 all was well, 1.3 s after.", "At 09:14 all was well, 1.3 s after."),
+        ("![x](http://evil.example/x.png)", r"!\[x\](http\://evil.example/x.png)"),
+        (":red[x] :material/bug_report: www.evil.example", r"\:red\[x\] \:material/bug\_report: www\.evil.example"),
+        ("a\n# b <b>$x$</b>", r"a \# b \<b\>\$x\$\</b\>"),
+    ],
+)
+def test_what_a_browser_said_is_shown_as_it_is(said: str, shown: str) -> None:
+    """Never as a link, a picture or a format."""
+    assert unformatted(said) == shown
+
+
+def test_what_happens_again_and_again_is_told_once() -> None:
+    """Sentences that differ only in their moments are counted; twice is not often."""
+    again = [
+        (9 * H + 60 * minute + second, saw(sight, detail="unreachable" if sight is Sight.ERROR else ""))
+        for minute in range(5)
+        for second, sight in ((0, Sight.ERROR), (1, Sight.SIGN_IN))
+    ]
+    once = "At 09:00 the user saw an error (unreachable), the user met the sign-in page at once, the user saw 1 error"
+    assert tell(simulated(*again))[0] == f"{once}; the same 4 times more, at last at 09:04."
+    assert tell(simulated(*again))[1].startswith("In all")
+    assert tell(simulated(*again[:4]))[:2] == (f"{once}.", f"{once.replace('09:00', '09:01')}.")
 
 
 def test_an_outage_of_the_provider() -> None:

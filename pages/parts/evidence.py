@@ -94,6 +94,6 @@ def _rows(answer, height_px) -> None:  # noqa: ANN001
     columns = {
         "bucket": st.column_config.DatetimeColumn("Time (UTC)", **time),
         **{name: st.column_config.DatetimeColumn(**time) for name in (error_words.FIRST, error_words.LAST)},
-        session_words.EXAMPLE: st.column_config.LinkColumn(display_text="Open"),
+        session_words.EXAMPLE: st.column_config.LinkColumn("Example", display_text="Open", pinned=True),
     }
     st.dataframe(table, hide_index=True, alt=answer.alt, height=height_px, column_config=columns)

@@ -4,6 +4,7 @@ import streamlit as st
 from parts import emptiness, evidence, waiting
 
 from session_core.dashboard import exports, loaders, page_report, selection, view
+from session_core.dashboard.phrases import unformatted
 from session_core.errors import EventStoreError
 from session_core.store.descriptions import for_how_long
 from session_core.web import auth_context
@@ -111,7 +112,7 @@ def _answer(page, shown) -> None:  # noqa: ANN001
             sentence = page.answer(shown)
     except EventStoreError:
         sentence = "The figures come back with the event store."
-    st.markdown(f"#### {sentence}")
+    st.markdown(f"#### {unformatted(sentence)}")
 
 
 def _export(page, shown) -> None:  # noqa: ANN001

@@ -4,6 +4,7 @@ import streamlit as st
 from parts import timeline_view
 
 from session_core.dashboard import exports, loaders, selection, session_words
+from session_core.dashboard.phrases import unformatted
 from session_core.errors import EventStoreError
 
 
@@ -18,13 +19,13 @@ def show(session_id) -> None:  # noqa: ANN001
         st.info("It comes back with the event store.", icon=":material/database_off:")
         return
     if found is None:
-        st.info(session_words.unknown(session_id), icon=":material/search_off:")
+        st.info(unformatted(session_words.unknown(session_id)), icon=":material/search_off:")
         return
     _head(found)
     left, right = st.columns([3, 2])
     with left.container(border=True, key="story", height="stretch"):
         st.subheader("What happened", anchor=False)
-        st.markdown("\n".join(f"- {sentence}" for sentence in found.told))
+        st.markdown("\n".join(f"- {unformatted(sentence)}" for sentence in found.told))
     with right.container(border=True, key="score", height="stretch"):
         st.subheader(f"UX score {found.score.score:.0f} of 100", anchor=False)
         reasons = found.score.reasons or ("Nothing took anything from it.",)
@@ -40,7 +41,7 @@ def _head(found) -> None:  # noqa: ANN001
         if found.simulated:
             st.badge("Simulated", icon=":material/experiment:", color="violet")
     st.markdown(f"#### {session_words.sentence(found)}")
-    st.caption(session_words.origin_words(found))
+    st.caption(unformatted(session_words.origin_words(found)))
     st.code(found.name, language=None)
     if found.shortened:
         st.caption(f"It has more events than can be shown; these are the latest {len(found.events):,}.")

@@ -13,7 +13,7 @@ TABLE, TABLE_PX = "sessions_table", 520
 
 
 def page(search, only):  # noqa: ANN001, ANN201 - the page as it is searched
-    which = "" if only == "all" else f", {session_words.ONLY[only].lower()}"
+    which = "" if only == session_words.ONLY_DEFAULT else f", {session_words.ONLY[only].lower()}"
     named = f", with {search!r} in a name" if search else ""
     card = Card("sessions_found", f"Sessions{which}{named}", partial(_found, search, only), TABLE_PX, is_table=True)
     return Page("Sessions", _answer, (card,))

@@ -4,6 +4,7 @@ import msgspec
 import streamlit as st
 
 from session_core.dashboard import timeline_chart
+from session_core.dashboard.phrases import unformatted
 from session_core.dashboard.timeline_chart import Panel
 
 WHOLE = "All of it"
@@ -40,7 +41,9 @@ def _focus(name, built, zone):  # noqa: ANN001, ANN202
     if not built.moments:
         return None
     moments = {timeline_chart.moment_name(moment, zone=zone, days=built.days): moment for moment in built.moments}
-    where = st.pills("Show", [WHOLE, *moments], default=WHOLE, required=True, key=f"focus_{name}")
+    where = st.pills(
+        "Show", [WHOLE, *moments], default=WHOLE, required=True, key=f"focus_{name}", format_func=unformatted
+    )
     return None if where in (None, WHOLE) else (moments[where].from_s, moments[where].until_s)
 
 
@@ -49,5 +52,5 @@ def _event(built, place, zone) -> None:  # noqa: ANN001
         st.caption("Click a mark to open its event; drag over a stretch to look closer.")
         return
     event = built.events[place[1]]
-    st.markdown(f"**{event.kind}** · {timeline_chart.event_sentence(event, zone=zone)}")
+    st.markdown(f"**{event.kind}** · {unformatted(timeline_chart.event_sentence(event, zone=zone))}")
     st.json(msgspec.to_builtins(event))

@@ -43,6 +43,8 @@ NOTES = {
 }
 _TIME = re.compile(r"(?:\d\d [A-Z][a-z]{2} )?\d\d:\d\d")
 _MOMENT = re.compile(rf"at (?:once|{_TIME.pattern})", re.IGNORECASE)
+# Browsers say some of what is told, and a page takes it for Markdown: formats, links, pictures, directives.
+_FORMAT = re.compile(r"[\\`*_\[\]<>#$~|]|:(?=[a-zA-Z/])|\bwww(?=\.)")
 # What is said as it begins, and what it is remembered by until it is over.
 TROUBLES: Mapping[DeviceChange, tuple[str, str | None]] = {
     DeviceChange.KILLED: ("program killed", "program"),
@@ -95,16 +97,21 @@ def without_repeats(said: Iterable[str]) -> Iterator[str]:
     """Of three or more in a row that differ only in their moments the first, and how often it happened again."""
     for _, alike in groupby(said, key=lambda sentence: _MOMENT.sub("", sentence)):
         first, *more = alike
-        yield first
         if len(more) < 2:
-            yield from more
+            yield from (first, *more)
         else:
             times = _TIME.findall(more[-1])
-            yield f"The same {len(more):,} times more{f', at last at {times[0]}' if times else ''}."
+            last = f", at last at {times[0]}" if times else ""
+            yield f"{first.rstrip('.')}; the same {len(more):,} times more{last}."
 
 
 def counted(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}" if count else f"no {one}"
+
+
+def unformatted(said: str) -> str:
+    """Such that Markdown shows it as it is: one line, without a format, link or picture."""
+    return _FORMAT.sub(lambda found: f"\\{found[0]}" if len(found[0]) == 1 else f"{found[0]}\\", " ".join(said.split()))
 
 
 def time_of_day(at_s: float, zone: str, *, days: bool) -> str:

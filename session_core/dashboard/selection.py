@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 from session_core.dashboard import view
-from session_core.dashboard.session_words import ONLY
+from session_core.dashboard.session_words import ONLY as SHOWN
+from session_core.dashboard.session_words import ONLY_DEFAULT
 from session_core.dashboard.view import Asked
 from session_core.store import TimeRange
 
@@ -146,7 +147,7 @@ def _there(field: datetime | None) -> str | None:
 
 # One session among many: what is searched for, and the one that is open, all in the address.
 
-SESSION, SEARCH = "session", "search"
+SESSION, SEARCH, ONLY = "session", "search", "only"
 SEARCH_MAX = 100
 
 
@@ -164,9 +165,8 @@ def close_session() -> None:
 
 
 def searched() -> tuple[str, str]:
-    """What the address searches for, and which of ONLY it asks for, the first one where it makes no sense."""
-    only = st.query_params.get("only", "")
-    return st.query_params.get(SEARCH, "")[:SEARCH_MAX], only if only in ONLY else next(iter(ONLY))
+    """What the address searches for, and which sessions it asks to see only."""
+    return st.query_params.get(SEARCH, "")[:SEARCH_MAX], st.query_params.get(ONLY) or ONLY_DEFAULT
 
 
 def draw_search(search: str, only: str) -> None:
@@ -181,13 +181,13 @@ def draw_search(search: str, only: str) -> None:
             icon=":material/search:",
             width=340,
         )
-        st.pills("Show", list(ONLY), format_func=ONLY.__getitem__, required=True, key="look_only", on_change=_search)
+        st.pills("Show", list(SHOWN), format_func=SHOWN.__getitem__, required=True, key="look_only", on_change=_search)
 
 
 def _search() -> None:
-    given = {SEARCH: st.session_state["look_search"].strip(), "only": st.session_state["look_only"]}
+    given = {SEARCH: st.session_state["look_search"].strip(), ONLY: st.session_state["look_only"]}
     others = {name: st.query_params[name] for name in st.query_params if name not in given}
-    said = {word: value for word, value in given.items() if value and value != next(iter(ONLY))}
+    said = {word: value for word, value in given.items() if value and value != ONLY_DEFAULT}
     st.query_params.from_dict(others | said)
 
 

@@ -24,8 +24,9 @@ from session_core.vocabulary import Band, EndReason, Source, State
 EXAMPLE = "Example session"
 NAME_MAX = 60
 SILENCE_S_MAX = 86_400.0
+ONLY_DEFAULT = "all"
 ONLY: Mapping[str, str] = {
-    "all": "All",
+    ONLY_DEFAULT: "All",
     "interrupted": "Interrupted",
     "errors": "With errors",
     "ended": "Ended",
@@ -57,7 +58,10 @@ class Badge(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """`events` are in order of time. `ended` is why the session is over, None while it is not."""
+    """`events` are in order of time; where `shortened`, there may be earlier ones.
+
+    `ended` is why the session is over, None while it is not.
+    """
 
     events: tuple[e.Event, ...]
     told: tuple[str, ...]
@@ -66,6 +70,7 @@ class Opened(NamedTuple):
     ended: EndReason | None
     state: State | None
     band: Band | None
+    shortened: bool
 
     @property
     def name(self) -> str:
@@ -75,14 +80,9 @@ class Opened(NamedTuple):
     def simulated(self) -> bool:
         return any(event.origin.source is Source.SIM for event in self.events)
 
-    @property
-    def shortened(self) -> bool:
-        """Whether there may be earlier events than these."""
-        return len(self.events) >= EVENTS_MAX
 
-
-def opened(events: Sequence[e.Event], *, zone: str) -> Opened:
-    """All that is told of a session, from its events."""
+def opened(events: Sequence[e.Event], *, zone: str, events_max: int = EVENTS_MAX) -> Opened:
+    """All that is told of a session, from its events; of `events_max` they are perhaps not all."""
     built = timeline.build(events)
     ended, state, band = None, None, None
     for event in built.events:
@@ -96,7 +96,8 @@ def opened(events: Sequence[e.Event], *, zone: str) -> Opened:
             case e.HeartbeatBeat():
                 state, band = event.fact.state, event.fact.band
     told = story.tell(built.events, zone=zone)
-    return Opened(built.events, told, built, score_session(built.events), ended, state, band)
+    shortened = len(events) >= events_max
+    return Opened(built.events, told, built, score_session(built.events), ended, state, band, shortened)
 
 
 def sentence(of: Opened) -> str:
@@ -137,8 +138,15 @@ def origin_words(of: Opened) -> str:
 
 def unknown(session_id: str) -> str:
     """Where nothing is known by that name."""
-    name = session_id if len(session_id) <= NAME_MAX else f"{session_id[:NAME_MAX]}…"
-    return f"There is no session {name!r} in this store; its events may be older than the store keeps them."
+    return (
+        f"There is no session {_short(session_id)!r} in this store; its events may be older than the store keeps them."
+    )
+
+
+def only_trouble(word: str) -> str | None:
+    """Of what the address asks to see only, if that is none of ONLY."""
+    known = ", ".join(ONLY)
+    return None if word in ONLY else f"There are no sessions {_short(word)!r}, so all are shown; known are {known}."
 
 
 def list_sentence(of: Measures) -> str:
@@ -228,6 +236,10 @@ def export_words(of: Opened, zone: str) -> Mapping[str, str]:
     span = " – ".join(f"{datetime.fromtimestamp(when(of.events[at]), UTC):%Y-%m-%dT%H:%M:%SZ}" for at in (0, -1))
     part = {"Events": f"the latest {len(of.events):,}"} if of.shortened else {}
     return {"Session": of.name, "Whose": origin_words(of), "In UTC": span, "Seen in": zone, **part}
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME_MAX else f"{name[:NAME_MAX]}…"
 
 
 def _seen(fact: e.RequestServed) -> bool:
