@@ -28,7 +28,8 @@ from session_core.config import PROFESSIONAL, SessionConfig, load
 from session_core.provider import load_faults
 from session_core.sim.run import run
 from session_core.sim.scenario import read_scenario
-from session_core.web.settings import LabSettings, alert_settings
+from session_core.store.rollups import Retention
+from session_core.web.settings import LabSettings, alert_settings, retention
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -204,6 +205,8 @@ def test_settings_of_the_pages_are_accepted(block: Block, tmp_path: Path) -> Non
         assert run(read_scenario(file), PROFESSIONAL, 1).failures == ()
     elif "[alerts]" in block.text:
         assert alert_settings(LabSettings(config_path=file)) != AlertSettings()
+    elif "[retention]" in block.text:
+        assert retention(LabSettings(config_path=file)) == Retention()
     else:
         load(file=file, environment={"SESSION_CORE_CLIENT_SECRET": "x"} if "client_secret" in block.text else {})
 
