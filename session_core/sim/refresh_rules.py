@@ -8,20 +8,26 @@ from collections import deque
 from session_core import events as e
 from session_core.sim.rules import EDGE_S, TRIES, Events, Finding, Found, Setting, Try, of_kind, sent_at, went_out
 from session_core.sim.timelines import Devices, Lives
-from session_core.vocabulary import BreakerState, Outcome, RefreshReason
+from session_core.vocabulary import BreakerState, DeviceChange, Outcome, RefreshReason
 
 TRIES_PER_MINUTE_MAX = 8
 TRIES_PER_LIFE_MAX = 4.0
 
 
 def single_flight(events: Events, _setting: Setting) -> Finding:
-    """Of one session, all its processes together, one refresh is under way, unless the store refuses to keep a lease."""
+    """Of one session, all its processes together, one refresh is under way.
+
+    Unless the store refuses to keep a lease, or a process begins while the others stand still and seem dead to it.
+    """
     latest: dict[str, tuple[e.Event, Try]] = {}
     unsaved: set[str] = set()
-    for event, fact in of_kind(events, e.PersistFailed, *TRIES):
+    latecomers = _Latecomers()
+    for event, fact in of_kind(events, e.PersistFailed, e.SessionStarted, e.DeviceChanged, *TRIES):
         session = event.origin.session_id
+        latecomers.see(event)
         if isinstance(fact, e.PersistFailed):
             unsaved.add(session)
+        if not isinstance(fact, TRIES):
             continue
         if fact.reason is RefreshReason.RECOVERY or not went_out(fact):
             continue
@@ -30,8 +36,29 @@ def single_flight(events: Events, _setting: Setting) -> Finding:
         if before is None or sent_at(event, fact) >= before[0].boot - EDGE_S:
             continue
         other_process = before[0].origin.stream_id != event.origin.stream_id
-        if not (other_process and session in unsaved):
+        alone = latecomers.among(event, before[0], at=min(sent_at(event, fact), sent_at(*before)))
+        if not (other_process and (alone or session in unsaved)):
             yield Found(event, "two refreshes of one session were under way at the same time")
+
+
+class _Latecomers:
+    """Processes that began while the others of their device stood still."""
+
+    def __init__(self) -> None:
+        self._stalled_until: dict[str, float] = {}
+        self._alone_until: dict[str, float] = {}
+
+    def see(self, event: e.Event) -> None:
+        device, fact = event.origin.device, event.fact
+        if isinstance(fact, e.DeviceChanged) and fact.change is DeviceChange.STALLED:
+            until = event.boot + fact.seconds
+            self._stalled_until[device] = max(until, self._stalled_until.get(device, 0.0))
+        elif isinstance(fact, e.SessionStarted) and event.boot < self._stalled_until.get(device, 0.0):
+            self._alone_until[event.origin.stream_id] = self._stalled_until[device]
+
+    def among(self, *events: e.Event, at: float) -> bool:
+        """Whether one of these is of a process to which the others seemed dead at boot second `at`."""
+        return any(at < self._alone_until.get(event.origin.stream_id, 0.0) for event in events)
 
 
 def no_spent_token(events: Events, _setting: Setting) -> Finding:
