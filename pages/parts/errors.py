@@ -52,7 +52,8 @@ def _both(told, view):  # noqa: ANN001, ANN202 - rates of now and of the period 
 def _over_time(view):  # noqa: ANN001, ANN202
     now, before = _both(error_words.rates, view)
     marks = figures.releases(loaders.load("releases", view.span, view.filters))
-    figure = trends.over_time(now, before, view.span, error_words.RATE, zone=view.zone, marks=marks)
+    troubles = figures.incidents(loaders.load("incidents", view.span, view.filters))
+    figure = trends.over_time(now, before, view.span, error_words.RATE, zone=view.zone, marks=(*marks, *troubles))
     return Answer(now, error_words.rates_alt(now), figure)
 
 
