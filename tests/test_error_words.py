@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from session_core.dashboard import error_charts, error_words
+from session_core.dashboard import error_charts, error_words, theme
 from session_core.dashboard.wording import Measures
 from session_core.store.error_queries import VALUES
 from session_core.vocabulary import EndReason
@@ -159,7 +159,9 @@ def test_every_measure_has_a_name_and_a_unit() -> None:
 def test_ends_stand_beside_those_of_the_period_before() -> None:
     """Every reason has a word; without a comparison there is one bar each."""
     reasons = pd.DataFrame({"reason": list(EndReason), "value": 3, "previous": 1})
-    assert len(error_charts.sign_outs(reasons, compare=True).data) == 2
+    now, before = error_charts.sign_outs(reasons, compare=True).data
+    assert (list(now.x), list(before.x)) == ([3] * len(EndReason), [1] * len(EndReason))
+    assert before.marker.pattern.bgcolor == theme.NEUTRAL  # without it a light background shows nothing
     assert len(error_charts.sign_outs(reasons, compare=False).data) == 1
     assert "idle limit 3 (before 1)" in error_words.sign_outs_alt(reasons)
     assert "No session ended" in error_words.sign_outs_alt(reasons.head(0))

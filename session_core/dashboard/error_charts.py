@@ -48,7 +48,8 @@ def sign_outs(reasons: pd.DataFrame, *, compare: bool) -> go.Figure:
     words = [end_word(reason) for reason in reasons["reason"]]
     told = [END_REASONS[EndReason(reason)] for reason in reasons["reason"]]
     now = {"color": theme.ACCENT}
-    before = {"color": theme.NEUTRAL, "opacity": 0.45, "pattern": {"shape": "/", "fgcolor": "#ffffff", "size": 6}}
+    hatch = {"shape": "/", "bgcolor": theme.NEUTRAL, "fgcolor": "#ffffff", "fgopacity": 0.4, "size": 7}
+    before = {"color": theme.NEUTRAL, "opacity": 0.6, "pattern": hatch}
     for name, column, marker in (("Now", "value", now), (BEFORE, "previous", before))[: 2 if compare else 1]:
         figure.add_bar(
             x=reasons[column],
