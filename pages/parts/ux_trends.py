@@ -4,21 +4,22 @@ from functools import partial
 
 import streamlit as st
 
-from session_core.dashboard import figures, flows, loaders, trends, ux_words
+from session_core.dashboard import figures, flows, loaders, selection, trends, ux_words
 from session_core.dashboard.cards import Answer, Card, Page
 
 BY = {"Policy": "policy", "App version": "app_version", "Device": "device", "Scenario": "scenario"}
-BY_DEFAULT = "App version"
+BY_KEY, BY_DEFAULT = "by", "App version"
 PARTS_PX, MULTIPLES_PX = 330, 360
 
 
 def chosen() -> str:
     """The dimension that the page is told apart by, from its control or the address."""
-    return BY.get(st.session_state.get("by") or BY_DEFAULT, BY[BY_DEFAULT])
+    said = st.session_state.get(BY_KEY) or selection.said([BY_KEY]).get(BY_KEY, BY_DEFAULT)
+    return BY.get(said, BY[BY_DEFAULT])
 
 
 def control() -> None:
-    st.pills("By", list(BY), default=BY_DEFAULT, required=True, key="by", bind="query-params")
+    st.pills("By", list(BY), default=BY_DEFAULT, required=True, key=BY_KEY, bind="query-params")
 
 
 def page(dimension):  # noqa: ANN001, ANN201 - the page as it is told apart

@@ -165,6 +165,8 @@ def _scale(frames: Sequence[pd.DataFrame | None], measure: Measure) -> tuple[flo
     low = min((float(frame[measure.column].min()) for frame in frames if frame is not None and len(frame)), default=0.0)
     if not low > measure.top / 2:
         return 0.0, measure.top * 1.02
+    if low >= measure.top:
+        return measure.top * 0.95, measure.top * 1.005
     margin = max((measure.top - low) * 0.2, measure.top * 0.005)
     return low - margin, measure.top + margin / 2
 

@@ -1,0 +1,40 @@
+"""UX trends in a real browser: a link shows the same view, and a point of the chart leads to the sessions behind it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+from test_browser import browser, page
+from test_browser_sessions import filled_url
+
+__all__ = ["browser", "filled_url", "page"]  # the fixtures of the other browser tests
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_link_says_what_the_score_is_told_apart_by(page: Page, filled_url: str) -> None:
+    """The answer comes first, and the control and the address agree."""
+    page.goto(f"{filled_url}/trends?range=1h&by=Device")
+    expect(page.get_by_text(re.compile(r"^The score is \d+"))).to_be_visible()
+    expect(page.get_by_role("heading", name="Score by device")).to_be_visible()
+    page.get_by_role("radio", name="Policy").click()
+    expect(page.get_by_role("heading", name="Score by policy")).to_be_visible()
+    expect(page).to_have_url(re.compile("by=Policy"))
+
+
+def test_a_point_opens_its_sessions(page: Page, filled_url: str) -> None:
+    """In the time of its bucket, with the filters that were set."""
+    page.goto(f"{filled_url}/trends?range=1h")
+    line = page.locator(".st-key-card_ux_score .scatterlayer .js-line").first
+    expect(line).to_be_attached()
+    box = line.bounding_box()
+    assert box is not None
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    expect(page.locator(".st-key-card_ux_score .hoverlayer").first).not_to_be_empty()
+    page.mouse.click(*middle)
+    page.get_by_role("link", name="Open the sessions behind this point").click()
+    expect(page).to_have_url(re.compile(r"/sessions\?.*from=.*until="))
+    expect(page.get_by_text(re.compile("^Showing ")).first).to_be_visible()
