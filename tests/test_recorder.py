@@ -203,10 +203,10 @@ def test_upkeep_waits_until_no_crowd_does(store: ListStore) -> None:
     assert store.maintained == [False, False, True]
 
 
-def test_only_large_flushes_leave_the_score_for_later(store: ListStore) -> None:
+def test_only_full_flushes_leave_the_score_for_later(store: ListStore) -> None:
     """When it is calm a flush brings everything with it."""
-    recorder = recorder_of(store, batch_max=25, flush_events=10)
-    for size in (20, 21):
+    recorder = recorder_of(store, flush_events=10)
+    for size in (9, 10):
         for seq in range(size):
             recorder.emit(event(seq))
         recorder._step()
@@ -238,8 +238,8 @@ def test_upkeep_that_fails_is_said_and_tried_again(store: ListStore) -> None:
 
 
 def test_events_that_pour_in_are_gathered_for_a_moment(store: ListStore) -> None:
-    """After a full flush only a whole batch wakes the writer, and it does not wait for long."""
-    recorder = recorder_of(store, flush_s=NEVER_S, flush_events=10, batch_max=50)
+    """After a full flush it takes more events to wake the writer, but it does not wait for long."""
+    recorder = recorder_of(store, flush_s=NEVER_S, flush_events=10)
     recorder.start()
     for seq in range(10):
         recorder.emit(event(seq))
@@ -250,9 +250,9 @@ def test_events_that_pour_in_are_gathered_for_a_moment(store: ListStore) -> None
     assert store.seqs == list(range(11))
 
 
-def test_only_a_whole_batch_interrupts_the_gathering(store: ListStore) -> None:
+def test_gathering_ends_with_five_flushes_together(store: ListStore) -> None:
     """Ten events are reason enough for a flush when it is calm, fifty when they pour."""
-    recorder = recorder_of(store, flush_events=10, batch_max=50)
+    recorder = recorder_of(store, flush_events=10)
     for seq in range(10):
         recorder.emit(event(seq))
     assert recorder._wake.is_set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
@@ -100,12 +100,14 @@ class Database:
             self._connection = None
 
 
-@contextmanager
-def registered(cursor: duckdb.DuckDBPyConnection, table: pa.Table) -> Iterator[None]:
-    """The table as `batch`. Within a failed transaction nothing can be taken back; closing the cursor does that."""
-    cursor.register("batch", table)
-    yield
-    cursor.unregister("batch")
+def on_batch(
+    cursor: duckdb.DuckDBPyConnection,
+    statement: str,
+    batch: pa.Table,  # noqa: ARG001
+    given: Mapping[str, object] | None = None,
+) -> duckdb.DuckDBPyConnection:
+    """Run a statement that reads `batch`. DuckDB finds it by that name in this frame, which costs less than a view of it."""
+    return cursor.execute(statement, given)
 
 
 def version_of(connection: duckdb.DuckDBPyConnection, path: Path) -> int:

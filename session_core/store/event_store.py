@@ -15,7 +15,7 @@ from session_core.errors import EventStoreError
 from session_core.events import Event
 from session_core.store import rollups
 from session_core.store.columns import micros, to_table
-from session_core.store.database import Database, registered
+from session_core.store.database import Database, on_batch
 from session_core.store.rollups import Retention
 from session_core.store.runs import StoredRun, to_row
 from session_core.store.upkeep import Upkeep
@@ -74,8 +74,8 @@ class EventStore:
         }
         table = to_table(distinct)
         with self._upkeep.changing() as cursor:
-            with registered(cursor, pa.table(names)):
-                found = cursor.execute(_MISSING, {"first": min(moments), "last": max(moments)}).fetchall()
+            span = {"first": min(moments), "last": max(moments)}
+            found = on_batch(cursor, _MISSING, pa.table(names), span).fetchall()
             places = [place for (place,) in found]
             if places:
                 missing = [distinct[place] for place in places]
@@ -88,8 +88,7 @@ class EventStore:
             self._upkeep.forget_sessions(events)
             for statement, given in rollups.forget_run(run.run_id):
                 cursor.execute(statement, given)
-            with registered(cursor, to_row(run)):
-                cursor.execute(_ADD_RUN)
+            on_batch(cursor, _ADD_RUN, to_row(run))
             self._upkeep.insert(cursor, events, to_table(events))
 
     def write(self, statements: Iterable[tuple[str, Mapping[str, object]]]) -> None:

@@ -20,8 +20,10 @@ from session_core.store.spill import Spill
 # may grow meanwhile; a store that was killed with that much reads it again in a second.
 CHECKPOINT_BYTES = 16 << 20
 CHECKPOINT_CROWDED_BYTES = 256 << 20
-# A commit costs nearly as much for a few as for many, so events that pour in are gathered for that long.
-GATHER_S = 0.05
+# A commit costs nearly as much for a few as for many, so events that pour in are gathered: so many flushes together, but
+# not for longer.
+GATHER_FACTOR = 5
+GATHER_S = 0.1
 # By how many queues a store that takes events may fall behind before they go to disk, and how many fit into memory.
 BEHIND_FACTOR = 12
 MEMORY_FACTOR = 25
@@ -150,7 +152,7 @@ class Recorder:
 
     def _rest(self) -> None:
         """Until the next batch is worth a commit or has waited long enough."""
-        self._wake_events = self._batch_max if self._pouring else self._flush_events
+        self._wake_events = self._flush_events * (GATHER_FACTOR if self._pouring else 1)
         if not self._backlog(self._wake_events):
             self._wake.wait(min(GATHER_S, self._flush_s) if self._pouring else self._flush_s)
 
@@ -251,7 +253,7 @@ class Recorder:
             self._written += added
 
     def _append(self, events: Sequence[Event]) -> int:
-        self._store.append(events, hurry=len(events) > 2 * self._flush_events)
+        self._store.append(events, hurry=len(events) >= self._flush_events)
         return len(events)
 
     def _overflow(self) -> None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from session_core.events import Event
 from session_core.store import rollups
-from session_core.store.database import Database, registered
+from session_core.store.database import Database, on_batch
 from session_core.store.ux_ledger import Additions, UxLedger
 
 FOLD_EVENTS = 50_000
@@ -105,8 +105,7 @@ class Upkeep:
         self, cursor: duckdb.DuckDBPyConnection, events: Sequence[Event], table: pa.Table, *, hurry: bool = False
     ) -> None:
         """The events and, unless there is a hurry, what they add to the score; within `changing`."""
-        with registered(cursor, table):
-            cursor.execute(_APPEND, {"flush": self._flush + 1})
+        on_batch(cursor, _APPEND, table, {"flush": self._flush + 1})
         if hurry or self._owed or self._paying:
             if not self._owed:
                 cursor.execute(_OWE, {"flush": self._flush + 1})
@@ -195,8 +194,7 @@ class Upkeep:
     ) -> None:
         for statement, table in ((_ADD_USE, additions.counts), (_ADD_USE_VALUES, additions.values)):
             if table.num_rows:
-                with registered(cursor, table):
-                    cursor.execute(statement, {"horizon": horizon_us})
+                on_batch(cursor, statement, table, {"horizon": horizon_us})
 
     def _count_anew(self) -> None:
         with self.standing_still() as cursor:
