@@ -51,7 +51,9 @@ def _moved(view):  # noqa: ANN001, ANN202 - what moved, the largest first
 
 def _changed(view):  # noqa: ANN001, ANN202
     moved = _moved(view)
-    return Answer(movers.table(moved), movers.none_moved(compared=view.before is not None))
+    return Answer(
+        movers.table(moved), movers.none_moved(_measures(view)["used_sessions"], compared=view.before is not None)
+    )
 
 
 def tiles(shown) -> None:  # noqa: ANN001 - what is looked at
@@ -88,7 +90,7 @@ def _draw_changed(card, shown) -> None:  # noqa: ANN001
             st.caption("It comes back with the event store.")
             return
         if not moved:
-            st.caption(movers.none_moved(compared=view.before is not None))
+            st.caption(movers.none_moved(_measures(view)["used_sessions"], compared=view.before is not None))
         for mover in moved:
             icon = ":material/trending_up:" if mover.better else ":material/trending_down:"
             words = selection.links() | dict(mover.words)

@@ -60,8 +60,10 @@ def table(moved: Sequence[Mover]) -> pd.DataFrame:
     )
 
 
-def none_moved(*, compared: bool) -> str:
-    return "Nothing changed by more than noise." if compared else "Compare with the period before to see what changed."
+def none_moved(sessions: tuple[float, float], *, compared: bool) -> str:
+    if not compared:
+        return "Compare with the period before to see what changed."
+    return "Nothing changed by more than noise." if sessions[1] else "There was nothing before to compare with."
 
 
 def _scores(scores: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Iterator[Mover]:
