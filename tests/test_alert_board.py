@@ -171,6 +171,21 @@ def test_without_a_rate_there_is_a_sentence() -> None:
     assert not alert_board.has_burns(none)
 
 
+def test_what_happened_says_who_was_told() -> None:
+    """In the reader's time, with why a message did not arrive."""
+    kept = pd.DataFrame(
+        {
+            "changed_at": pd.to_datetime([NOW, NOW], unit="s", utc=True),
+            "sentence": ["Burn fires.", "Burn is resolved."],
+            "delivery": ["delivered", "given_up"],
+            "trouble": ["", "The webhook answered with status 404."],
+        }
+    )
+    table = alert_board.history(kept, "Europe/Berlin")
+    assert table["Webhook"].tolist() == ["✓ Told", "✕ Given up The webhook answered with status 404."]
+    assert [f"{moment:%H:%M}" for moment in table["Time"]] == ["01:00", "01:00"]
+
+
 # The rules as a table.
 
 

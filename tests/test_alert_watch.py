@@ -326,3 +326,26 @@ def test_what_cannot_be_noted_is_sent_at_the_next_look(office: Office, monkeypat
     watched(office, receiver, story)
     first, second = receiver.ids()
     assert first == second
+
+
+def test_a_messenger_that_crashes_goes_on_and_keeps_the_secret(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its own words might hold the address, so the console hears only of what kind the mistake was."""
+    receiver = Receiver()
+    send = receiver.send
+
+    async def broken(request: WireRequest) -> WireAnswer | WireFailure:
+        receiver.requests.append(request)
+        raise ValueError(request.url)
+
+    async def story(beats: Beats) -> None:
+        await asyncio.to_thread(office.burn)
+        await until(lambda: "could not be told (ValueError)" in caplog.text)
+        receiver.send = send
+        await beats.next()
+        await until(lambda: "delivered" in {delivery for delivery, *_ in office.told()})
+
+    receiver.send = broken
+    watched(office, receiver, story)
+    assert SECRET not in caplog.text
