@@ -90,8 +90,7 @@ class _Wait:
         self._left_s = left_s
         self.watched = watched
         self._armed_at = self._loop.time()
-        self._alarm = None
-        self._arm()
+        self._arm(self.planned_s if watched else left_s)
 
     def finish(self) -> None:
         """End it at the loop's next turn."""
@@ -134,12 +133,11 @@ class _Wait:
         self.watched = True
         if not self.ending:
             self.call_off()
-            self._arm()
+            self._arm(self.planned_s)
 
-    def _arm(self) -> None:
-        planned_s = self.planned_s
-        if planned_s < inf:
-            self._alarm = self._loop.call_at(self._armed_at + planned_s, self._over, context=self._context)
+    def _arm(self, planned_s: float) -> None:
+        ends_at = self._armed_at + planned_s
+        self._alarm = None if ends_at == inf else self._loop.call_at(ends_at, self._over, context=self._context)
 
 
 class DeadlineLoop(Generic[T]):
@@ -248,9 +246,9 @@ class DeadlineLoop(Generic[T]):
         self._visit_due(now.boot)
         wait = self._wait
         if wait is not None:
-            next_due_at = self._next_due_at()
+            next_due_at, foretelling = self._next_due_at(), self._foretelling
             left_s = inf if next_due_at is None else max(0.0, next_due_at - self._clock.boot())
-            wait.begin(now, left_s, watched=self._foretelling is None or not self._foretelling.steady)
+            wait.begin(now, left_s, watched=foretelling is None or not foretelling.steady)
 
     def overslept(self) -> bool:
         """Whether the device has slept in this wait, and it does not show yet. Any thread may ask."""

@@ -18,7 +18,7 @@ RETRY_AFTER_S_MAX = 3600.0
 _MEMBERS_MAX = 1000
 # RFC 9110 §5.6.7, IMF-fixdate. Its day is remembered, because nearly every answer brings today's.
 _USUAL_DATE = re.compile(
-    "([A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4}) ([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]) GMT"
+    "[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} (?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9] GMT"
 ).fullmatch
 
 
@@ -35,15 +35,14 @@ def trouble(answer: WireAnswer | WireFailure) -> tuple[Outcome, str] | None:
     | 504: a gateway gave up on a server that may act     | AMBIGUOUS |
     | 408, 425, any other 5xx                             | TRANSIENT |
     """
-    match answer:
-        case WireFailure(maybe_sent=True, kind=kind):
-            return Outcome.AMBIGUOUS, kind
-        case WireFailure(kind=kind):
-            return (Outcome.TRANSIENT if kind is FailureKind.BUSY else Outcome.OFFLINE), kind
-        case WireAnswer(status=429):
-            return Outcome.THROTTLED, "throttled"
-        case WireAnswer(status=504):
-            return Outcome.AMBIGUOUS, "gateway_timeout"
+    if not isinstance(answer, WireAnswer):
+        if answer.maybe_sent:
+            return Outcome.AMBIGUOUS, answer.kind
+        return (Outcome.TRANSIENT if answer.kind is FailureKind.BUSY else Outcome.OFFLINE), answer.kind
+    if answer.status == 429:
+        return Outcome.THROTTLED, "throttled"
+    if answer.status == 504:
+        return Outcome.AMBIGUOUS, "gateway_timeout"
     if is_portal(answer):
         return Outcome.OFFLINE, "portal"
     if answer.status in {408, 425} or answer.status >= 500:
@@ -98,8 +97,8 @@ def read_date(headers: Mapping[str, str]) -> float | None:
 
 
 def _read_http_date(text: str) -> float | None:
-    if (usual := _USUAL_DATE(text)) is not None and (day := _read_any_date(f"{usual[1]} 00:00:00 GMT")) is not None:
-        return day + 3600.0 * int(usual[2]) + 60.0 * int(usual[3]) + int(usual[4])
+    if _USUAL_DATE(text) and (day := _read_any_date(text[:16] + " 00:00:00 GMT")) is not None:
+        return day + 3600.0 * int(text[17:19]) + 60.0 * int(text[20:22]) + int(text[23:25])
     return _read_any_date(text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Mapping
 from typing import Literal
 from urllib.parse import parse_qsl, quote_plus, urlencode
@@ -63,6 +64,7 @@ __all__ = [
 
 ENTROPY_BYTES = 32
 TEXT_CHARS_MAX = 2048
+_UNRESERVED = re.compile("[A-Za-z0-9_.~-]*").fullmatch
 PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 OIDC_SCOPES = frozenset({"openid", "profile", "email", "address", "phone", "offline_access"})
 
@@ -251,8 +253,13 @@ def _post(url: str, registration: ClientRegistration, form: dict[str, str], time
         form["client_id"] = registration.client_id
     if registration.auth_method == "client_secret_post":
         form["client_secret"] = secret
-    body = urlencode(form).encode()
+    body = "&".join([f"{name}={_form_encoded(value)}" for name, value in form.items()]).encode()
     return WireRequest(method="POST", url=url, headers=tuple(headers), body=body, timeout_s=timeout_s)
+
+
+def _form_encoded(value: str) -> str:
+    # Nearly every token and id stands for itself.
+    return value if _UNRESERVED(value) else quote_plus(value)
 
 
 def _with_query(url: str, asked: Mapping[str, str]) -> str:

@@ -100,6 +100,7 @@ class Session:
         "_cache",
         "_client",
         "_closed",
+        "_counts_suspend",
         "_journal",
         "_keeper",
         "_limits",
@@ -130,6 +131,7 @@ class Session:
     ) -> None:
         policy, clock = around.config.policy, around.clock
         self._around = around
+        self._counts_suspend: bool = getattr(clock, "counts_suspend", True)
         self._journal = Journal(clock=clock, emit=around.emit, origin=origin)
         record = self._journal.record
         self.session_id = origin.session_id
@@ -247,24 +249,22 @@ class Session:
         await self._tokens.settle(self._around.config.policy.refresh.request_timeout_s)
 
     def get_session_health(self) -> HealthScore:
-        now = self._around.clock.boot()
-        policy = self._around.config.policy
-        tokens = self._tokens.tokens
-        watched = self._managed and self._beat_at is not None
+        around, manager, beat_at = self._around, self._tokens, self._beat_at
+        now, policy, tokens = around.clock.boot(), around.config.policy, manager.tokens
         return health(
             HealthInputs(
                 state=self._machine.state,
                 token_left_s=None if tokens is None else tokens.expires_at - now,
                 refresh_lead_s=0.0 if tokens is None else tokens.expires_at - tokens.refresh_due_at,
-                refresh_failures=self._tokens.failures,
-                breaker=self._tokens.breaker_state,
+                refresh_failures=manager.failures,
+                breaker=manager.breaker_state,
                 limit_left_s=max(0.0, self._limits.reached_at - now),
                 limit_warn_s=policy.limits.warn_s,
-                persisted=self._tokens.persisted,
-                heartbeat_age_s=now - self._beat_at if watched and self._beat_at is not None else None,
+                persisted=manager.persisted,
+                heartbeat_age_s=now - beat_at if self._managed and beat_at is not None else None,
                 heartbeat_interval_s=policy.heartbeat_s,
-                skew_s=self._around.oauth.skew_s,
-                counts_suspend=getattr(self._around.clock, "counts_suspend", True),
+                skew_s=around.oauth.skew_s,
+                counts_suspend=self._counts_suspend,
             )
         )
 
@@ -394,18 +394,14 @@ class Session:
 
     def beat(self, now: float) -> None:
         """Check and log the health. Never counts as the user's activity."""
-        if self._tokens.tokens is None:
+        tokens = self._tokens.tokens
+        if tokens is None:
             return
         self._beat_at = now
-        score = self.get_session_health()
+        score, band, _, lowest = self.get_session_health()
+        left_s = tokens.expires_at - now
         self._journal.record(
-            HeartbeatBeat(
-                state=self._machine.state,
-                health=score.score,
-                band=score.band,
-                lowest=score.lowest,
-                left_s=self._tokens.tokens.expires_at - now,
-            )
+            HeartbeatBeat(state=self._machine.state, health=score, band=band, lowest=lowest, left_s=left_s)
         )
 
     def observe_gap(self, gap: Gap) -> None:

@@ -21,7 +21,7 @@ SKEW_LOWEST = 40.0
 NO_SUSPEND_COUNT = 80.0
 
 
-class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
+class HealthInputs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the score is made of. Every duration is in boot seconds.
 
     `token_left_s` is None without a token; `refresh_lead_s` is how long before expiry the refresh is due;

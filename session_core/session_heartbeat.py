@@ -37,6 +37,7 @@ class SessionHeartbeat:
     ) -> None:
         require("heartbeat_s", interval_s, 0.05, 86_400)
         self.interval_s = interval_s
+        self._moment_s = interval_s / MOMENTS
         self._clock = clock
         self._rng = rng
         self._loop: DeadlineLoop[Beating] = DeadlineLoop(
@@ -60,8 +61,7 @@ class SessionHeartbeat:
 
     def _shared(self, due_at: float) -> float:
         """The nearest of few moments: sessions that beat at the same one cost the process one wake-up."""
-        moment_s = self.interval_s / MOMENTS
-        return (floor(due_at / moment_s) + 0.5) * moment_s
+        return (floor(due_at / self._moment_s) + 0.5) * self._moment_s
 
     def _beat(self, session: Beating, now: float) -> float:
         session.beat(now)

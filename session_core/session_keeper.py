@@ -182,6 +182,9 @@ class SessionKeeper:
 
     async def _guard(self, work: Callable[[], Awaitable[Kept]]) -> Kept:
         try:
+            if getattr(self._store, "immediate", False):
+                async with self._writing:
+                    return await work()
             async with asyncio.timeout(WRITE_S_MAX), self._writing:
                 return await work()
         except (SessionStoreError, TimeoutError) as error:

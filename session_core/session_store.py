@@ -44,7 +44,10 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionStore(Protocol):
-    """Every call may raise SessionStoreError. `shared` says that several processes keep the same sessions in it."""
+    """Every call may raise SessionStoreError. `shared` says that several processes keep the same sessions in it.
+
+    One that is `immediate`, which need not be said, never waits, and so no time limit is set for it.
+    """
 
     @property
     def shared(self) -> bool: ...
@@ -76,6 +79,8 @@ class MemorySessionStore:
 
     def __init__(self) -> None:
         self._records: dict[str, SessionRecord] = {}
+        # What is made of it elsewhere may well wait.
+        self.immediate = type(self) is MemorySessionStore
 
     def __len__(self) -> int:
         return len(self._records)

@@ -35,6 +35,8 @@ class SessionWorker:
             tick_s_max=tick_s_max,
             on_gap=self._tell_all,
         )
+        self.overslept = self._loop.overslept
+        """Whether the device has slept and no session knows yet. Any thread may ask."""
 
     def add(self, session: Maintained) -> None:
         """Look after `session` from now on; again on one already there looks at it anew."""
@@ -47,10 +49,6 @@ class SessionWorker:
 
     def remove(self, session: Maintained) -> None:
         self._loop.remove(session)
-
-    def overslept(self) -> bool:
-        """Whether the device has slept and no session knows yet. Any thread may ask."""
-        return self._loop.overslept()
 
     def notice(self) -> None:
         """Tell every session of a sleep before anybody acts on it."""

@@ -19,6 +19,7 @@ LIFE_S_DEFAULT = 300.0
 LIFE_S_MAX = 400 * 86_400.0
 TOKEN_CHARS_MAX = 1 << 16
 _VISIBLE = re.compile("[!-~]+").fullmatch
+_NUMBERS = (int, float)
 SECONDS_MAX = 1e12
 
 # A provider's word outside this list is never repeated: it could carry anything.
@@ -178,7 +179,7 @@ def _number(value: object) -> float | None:
     """A number within reason, also one written as a text of digits, as older Entra ID answers do."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         return None
     return float(max(-SECONDS_MAX, min(value, SECONDS_MAX)))
 

@@ -150,6 +150,18 @@ def test_the_store_in_memory_knows_how_many_it_holds() -> None:
     asyncio.run(play())
 
 
+def test_only_what_never_waits_goes_without_a_time_limit() -> None:
+    """The store in memory says that it is immediate; what somebody makes of it does not inherit that."""
+
+    class Slow(MemorySessionStore):
+        async def load(self, session_id: str) -> SessionRecord | None:
+            await asyncio.sleep(60)
+            return await super().load(session_id)
+
+    assert MemorySessionStore().immediate
+    assert not Slow().immediate
+
+
 def test_a_record_shows_no_token() -> None:
     """Neither by itself nor in a rich traceback."""
     assert "secret" not in repr(record())

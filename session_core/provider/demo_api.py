@@ -34,17 +34,26 @@ class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     message: str
 
 
+class Echo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    method: str
+    path: str
+    subject: str
+    client_id: str
+    server_time: float
+    request_count: int
+
+
 def echo(parts: Parts, inbound: Inbound, now: float) -> ProviderAnswer:
     grant = authorized(parts, inbound, now).family.grant
     return json_answer(
-        {
-            "method": inbound.method,
-            "path": parts.path + inbound.path,
-            "subject": grant.subject,
-            "client_id": grant.client_id,
-            "server_time": now,
-            "request_count": parts.ledger.times_counted("api", "ok") + 1,
-        }
+        Echo(
+            method=inbound.method,
+            path=parts.path + inbound.path,
+            subject=grant.subject,
+            client_id=grant.client_id,
+            server_time=now,
+            request_count=parts.ledger.times_counted("api", "ok") + 1,
+        )
     )
 
 

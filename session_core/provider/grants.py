@@ -206,10 +206,10 @@ class Grants:
         return self._keys.sign(claims, typ="at+jwt")
 
     def _id_token(self, family: Family, *, now: float) -> str | None:
+        if family.serial and not self._config.id_token_on_refresh:
+            return None
         grant = family.grant
         if grant.username is None or "openid" not in grant.scopes:
-            return None
-        if family.serial and not self._config.id_token_on_refresh:
             return None
         claims = {
             "iss": self._config.issuer,

@@ -46,14 +46,14 @@ class ProviderListener(Protocol):
 class Ledger:
     def __init__(self, *, secrets_max: int = SECRETS_MAX, listener: ProviderListener | None = None) -> None:
         self._listener = listener
-        self._requests: Counter[tuple[str, str]] = Counter()
+        self._requests: dict[tuple[str, str], int] = {}
         self._facts: Counter[str] = Counter()
         self._audit: deque[AuditFact] = deque(maxlen=AUDIT_FACTS_MAX)
         self._secrets: deque[str] = deque(maxlen=secrets_max)
         self._secrets_issued = 0
 
     def count_request(self, endpoint: str, outcome: str) -> None:
-        self._requests[endpoint, outcome] += 1
+        self._requests[endpoint, outcome] = self._requests.get((endpoint, outcome), 0) + 1
         if self._listener is not None:
             self._listener.saw(endpoint, outcome)
 
@@ -66,7 +66,7 @@ class Ledger:
             self._listener.noted(what)
 
     def times_counted(self, endpoint: str, outcome: str) -> int:
-        return self._requests[endpoint, outcome]
+        return self._requests.get((endpoint, outcome), 0)
 
     def keep_secret(self, secret: str) -> str:
         self._secrets_issued += 1

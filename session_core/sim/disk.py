@@ -24,6 +24,10 @@ class Disk:
         self._damaged: set[str] = set()
         self.quarantined: list[str] = []
 
+    @property
+    def immediate(self) -> bool:
+        return not self._latency_s
+
     def __len__(self) -> int:
         return len(self._store)
 

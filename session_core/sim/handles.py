@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextvars import Context, ContextVar
 from typing import Any, Protocol
@@ -42,64 +41,20 @@ class TimerKeeper(Protocol):
         ...
 
 
-class VirtualHandle(asyncio.Handle):
-    """A ready callback; cancelled means it has none any more."""
+class VirtualHandle(msgspec.Struct, eq=False):
+    """A callback that is ready or set for a time; cancelled means it has none any more.
 
-    __slots__ = ()
-    _repr = None
-    _source_traceback = None
-    _args: tuple[Any, ...]
+    What asyncio asks of its own `Handle`, made in C: a run makes several for each call of a user. `_loop` is there while
+    a loop keeps it as a timer.
+    """
+
     _callback: Callable[..., object] | None
-    _context: Context
-
-    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context) -> None:
-        self._callback = callback
-        self._args = args
-        self._context = context
-
-    @property
-    def _cancelled(self) -> bool:  # type: ignore[override] # read by asyncio's __repr__
-        return self._callback is None
-
-    def cancel(self) -> None:
-        self._callback = None
-        self._args = ()
-
-    def cancelled(self) -> bool:
-        return self._callback is None
-
-
-class WorldTimer(msgspec.Struct, eq=False):
-    """As `VirtualTimer` for what nobody cancels and no device has a part in; most timers of a run are of this kind."""
-
-    _callback: Callable[..., object]
     _args: tuple[Any, ...]
     _context: Context
-    _loop: None = None
+    _loop: TimerKeeper | None = None
 
-
-class VirtualTimer(VirtualHandle, asyncio.TimerHandle):
-    """A callback set for a time, told in the time of the device that set it; `_loop` is there while the loop keeps it."""
-
-    __slots__ = ("_serial",)
-    _when: float
-    _loop: TimerKeeper | None
-
-    def __init__(
-        self,
-        when: float,
-        serial: int,
-        callback: Callable[..., object],
-        args: tuple[Any, ...],
-        context: Context,
-        loop: TimerKeeper,
-    ) -> None:
-        self._callback = callback
-        self._args = args
-        self._context = context
-        self._when = when
-        self._serial = serial
-        self._loop = loop
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {'cancelled' if self._callback is None else f'{self._callback!r}()'}>"
 
     def cancel(self) -> None:
         if self._callback is not None:
@@ -107,3 +62,19 @@ class VirtualTimer(VirtualHandle, asyncio.TimerHandle):
             self._args = ()
             if self._loop is not None:
                 self._loop.timer_cancelled()
+
+    def cancelled(self) -> bool:
+        return self._callback is None
+
+
+class VirtualTimer(VirtualHandle, eq=False):
+    """A callback set for `when`, told in the time of the device that set it."""
+
+    _when: float = 0.0
+    _serial: int = 0
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace(" ", f" when={self._when} ", 1)
+
+    def when(self) -> float:
+        return self._when

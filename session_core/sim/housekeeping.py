@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import Context
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from session_core.sim.closed_doors import ClosedDoors
@@ -31,13 +31,11 @@ class VirtualTask(asyncio.Task[T]):
     _serial: int
 
     def __hash__(self) -> int:
-        try:
-            return self._serial
-        except AttributeError:
-            loop = self.get_loop()
-            assert isinstance(loop, Housekeeping)
-            self._serial = loop.tasks_made
-            return self._serial
+        serial: int | None = getattr(self, "_serial", None)
+        if serial is None:
+            # Asked for the first time while it is made, and so the newest of its loop.
+            self._serial = serial = cast(Housekeeping, self.get_loop()).tasks_made
+        return serial
 
 
 class Housekeeping(ClosedDoors):

@@ -26,7 +26,7 @@ from session_core.sim.failures import (
     tell_failure,
     tell_waiting,
 )
-from session_core.sim.handles import GATE, Gate, VirtualHandle, VirtualTimer, WorldTimer
+from session_core.sim.handles import GATE, Gate, VirtualHandle, VirtualTimer
 from session_core.sim.housekeeping import Housekeeping
 
 T = TypeVar("T")
@@ -85,8 +85,8 @@ class VirtualLoop(Housekeeping):
         self.until_s = until_s
         self._instant_callbacks_max = instant_callbacks_max
         self._now = 0.0
-        self._ready: deque[VirtualHandle | WorldTimer] = deque()
-        self._timers: list[tuple[float, int, VirtualTimer | WorldTimer]] = []
+        self._ready: deque[VirtualHandle] = deque()
+        self._timers: list[tuple[float, int, VirtualHandle]] = []
         self._serials = count()
         self._cancelled_timers = 0
         self._gated = False
@@ -111,20 +111,24 @@ class VirtualLoop(Housekeeping):
 
     # Scheduling
 
-    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> VirtualHandle:
+    # What these return is asyncio's handle in all but its class.
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> VirtualHandle:
         if self._careful:
             self._check_call(callback)
         handle = VirtualHandle(callback, args, copy_context() if context is None else context)
         self._ready.append(handle)
         return handle
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> VirtualHandle:
         self._check_thread()
         return self.call_soon(callback, *args, context=context)
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> VirtualTimer:
         if context is None:
@@ -140,11 +144,11 @@ class VirtualLoop(Housekeeping):
         if not due > self._now:
             _refuse_nan(due)
         serial = next(self._serials)
-        timer = VirtualTimer(when, serial, callback, args, context, self)
+        timer = VirtualTimer(callback, args, context, self, when, serial)
         heappush(self._timers, (due, serial, timer))
         return timer
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> VirtualTimer:
         """Run `callback` at `when`, in the time of the device that `context` belongs to."""
@@ -157,7 +161,7 @@ class VirtualLoop(Housekeeping):
         if not due > self._now:
             _refuse_nan(due)
         serial = next(self._serials)
-        timer = VirtualTimer(when, serial, callback, args, context, self)
+        timer = VirtualTimer(callback, args, context, self, when, serial)
         heappush(self._timers, (due, serial, timer))
         return timer
 
@@ -165,7 +169,7 @@ class VirtualLoop(Housekeeping):
         self, seconds: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context
     ) -> None:
         """As `call_later` for what nobody cancels and no device has a part in: `context` belongs to none."""
-        heappush(self._timers, (self._now + seconds, next(self._serials), WorldTimer(callback, args, context)))
+        heappush(self._timers, (self._now + seconds, next(self._serials), VirtualHandle(callback, args, context)))
 
     def set_timer(self, timer: VirtualTimer) -> None:
         """Put a timer in its place, for the first time or again; its rank among ties stays."""
@@ -253,7 +257,8 @@ class VirtualLoop(Housekeeping):
             now = self._now
             while timers and timers[0][0] <= now:
                 timer = heappop(timers)[2]
-                timer._loop = None
+                if timer._loop is not None:
+                    timer._loop = None
                 if timer._callback is None or self._gated:
                     self._route(timer)
                 else:
@@ -291,7 +296,7 @@ class VirtualLoop(Housekeeping):
         self._now = when
         return True
 
-    def _route(self, timer: VirtualTimer | WorldTimer) -> None:
+    def _route(self, timer: VirtualHandle) -> None:
         """Drop, hand to its device or let in a timer that left the heap."""
         if timer._callback is None:
             self._cancelled_timers -= 1
@@ -300,9 +305,7 @@ class VirtualLoop(Housekeeping):
         else:
             self._ready.append(timer)
 
-    def _held(self, handle: VirtualHandle | WorldTimer) -> bool:
-        if isinstance(handle, WorldTimer):
-            return False
+    def _held(self, handle: VirtualHandle) -> bool:
         gate = handle._context.get(GATE)
         if gate is None or gate not in self._shut:
             return False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from session_core.events import DeviceChanged, Event, Origin
+from session_core.events import DeviceChanged, Event, Origin, TokenRefreshed
 from session_core.service import SessionService
 from session_core.sim.clock import EPOCH_S, VirtualClock
 from session_core.sim.device import Device
@@ -206,6 +206,18 @@ class Machine:
 
     def damage_records(self) -> None:
         self.disk.damage([user.session_id for user in self.users if user.session_id is not None])
+
+
+class Asking:
+    """A listener that, told of a refresh, asks for a token before it returns and again as soon as it can wait."""
+
+    def __init__(self, user: User, process: Process) -> None:
+        self._user = user
+        self._process = process
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event.fact, TokenRefreshed):
+            self._process.device.create_task(self._user.ask_for_token("listener"))
 
 
 DEEDS: Mapping[Verb, Callable[[Machine, Step], None]] = MappingProxyType(

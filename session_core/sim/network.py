@@ -17,6 +17,7 @@ import httpx
 from session_core.events import NetworkChanged, Record
 from session_core.provider.answers import Fate, ProviderAnswer
 from session_core.provider.core import EmbeddedProvider
+from session_core.sim.handles import VirtualTimer
 from session_core.sim.loop import VirtualLoop
 from session_core.vocabulary import NetworkState
 from session_core.wire import FailureKind, WireAnswer, WireFailure, WireRequest
@@ -67,7 +68,7 @@ class Network:
         self._answers_to_lose = 0
         self._epoch = 0
         self._under_way: dict[Landing, tuple[float, Context]] = {}
-        self._patience: dict[Landing, asyncio.TimerHandle] = {}
+        self._patience: dict[Landing, VirtualTimer] = {}
         self._kept: list[tuple[float, Landing, Result]] = []
         self.pool = NetworkPool(self)
 

@@ -15,14 +15,12 @@ import msgspec
 from session_core.config import SessionPolicy
 from session_core.errors import ProviderError
 from session_core.events import (
-    Event,
     FaultEnded,
     FaultOrdered,
     Journal,
     ProviderNoted,
     ProviderSaw,
     Record,
-    TokenRefreshed,
 )
 from session_core.provider.core import EmbeddedProvider
 from session_core.session_store import SessionStoreError
@@ -30,7 +28,7 @@ from session_core.sim.calls import refresh_token_held
 from session_core.sim.clock import EPOCH_S, VirtualClock
 from session_core.sim.evidence import Ending
 from session_core.sim.loop import running_loop
-from session_core.sim.machine import DEEDS, Hear, Machine, Naming, Process
+from session_core.sim.machine import DEEDS, Asking, Hear, Machine, Naming, Process
 from session_core.sim.scenario import Scenario
 from session_core.sim.settings import app_settings, provider_settings
 from session_core.sim.steps import Step, Verb
@@ -236,7 +234,7 @@ class World:
             return
         for user in machine.users:
             if step.do is Verb.LISTEN:
-                process.listeners.append(_Asking(user, process))
+                process.listeners.append(Asking(user, process))
             else:
                 for work in self._works(process, user, step):
                     process.device.create_task(work)
@@ -288,15 +286,3 @@ class World:
 def _sighting(endpoint: str, outcome: str) -> ProviderSaw:
     """There are few kinds, and one is told with every request."""
     return ProviderSaw(endpoint=str(endpoint), outcome=outcome)
-
-
-class _Asking:
-    """A listener that, told of a refresh, asks for a token before it returns and again as soon as it can wait."""
-
-    def __init__(self, user: User, process: Process) -> None:
-        self._user = user
-        self._process = process
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event.fact, TokenRefreshed):
-            self._process.device.create_task(self._user.ask_for_token("listener"))
