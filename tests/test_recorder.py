@@ -683,11 +683,12 @@ def test_a_really_full_disk_loses_nothing(tmp_path: Path) -> None:
 
 
 KILLED = """
-recorder = Recorder(store, clock=SystemClock(), flush_s=0.002, queue_max=int(sys.argv[3]), batch_max=40)
+queue_max, batch_max, crowd = map(int, sys.argv[3:])
+recorder = Recorder(store, clock=SystemClock(), flush_s=0.002, queue_max=queue_max, batch_max=batch_max)
 recorder.start()
 seq = 0
 while True:
-    for _ in range(60):
+    for _ in range(crowd):
         seq += 1
         recorder.emit(event(seq, stream_id=sys.argv[2]))
     if recorder.flush(30.0):
@@ -695,18 +696,25 @@ while True:
 """
 
 
-@pytest.mark.parametrize("queue_max", [4, 20_000])
-def test_kill_9_loses_no_acknowledged_event(tmp_path: Path, queue_max: int) -> None:
-    """Killed at random moments, with and without the spill file in play, all that was acknowledged is there once."""
+@pytest.mark.parametrize(
+    ("queue_max", "batch_max", "crowd", "flushes_max"),
+    [(4, 40, 60, 40), (20_000, 40, 60, 40), (150, 1_000, 3_000, 8), (20_000, 20_000, 3_000, 8)],
+    ids=["spilling", "calm", "crowded and spilling", "crowded"],
+)
+def test_kill_9_loses_no_acknowledged_event(
+    tmp_path: Path, queue_max: int, batch_max: int, crowd: int, flushes_max: int
+) -> None:
+    """Killed at random moments, calm or crowded, all that was acknowledged is there once, and once in the rollups."""
     path = tmp_path / "events.duckdb"
-    moments = random.Random(queue_max)
+    moments = random.Random(queue_max + crowd)
+    sizes = [str(size) for size in (queue_max, batch_max, crowd)]
     acknowledged: dict[str, int] = {}
     for number in range(4):
         stream_id = f"round-{number}"
-        command = [sys.executable, "-c", PREAMBLE + KILLED, str(path), stream_id, str(queue_max)]
+        command = [sys.executable, "-c", PREAMBLE + KILLED, str(path), stream_id, *sizes]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as writer:
             assert writer.stdout is not None
-            for _ in range(moments.randint(1, 40)):
+            for _ in range(moments.randint(1, flushes_max)):
                 acknowledged[stream_id] = int(writer.stdout.readline())
             with pytest.raises(subprocess.TimeoutExpired):
                 writer.wait(moments.uniform(0.0, 0.02))
@@ -721,7 +729,10 @@ def test_kill_9_loses_no_acknowledged_event(tmp_path: Path, queue_max: int) -> N
     recorder.stop()
     question = "SELECT stream_id, list(seq ORDER BY seq) AS seqs FROM events GROUP BY stream_id"
     found = {row["stream_id"]: row["seqs"] for row in store.read(question).to_pylist()}
+    store.fold()
+    counted = store.read("SELECT sum(n)::BIGINT AS n FROM counts_hours").to_pylist()
     store.close()
+    assert counted == [{"n": sum(map(len, found.values()))}]
     assert len(acknowledged) == 4
     for stream_id, last in acknowledged.items():
         assert found[stream_id][:last] == list(range(1, last + 1))
