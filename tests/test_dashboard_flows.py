@@ -54,7 +54,7 @@ def test_a_flow_has_one_place_for_each_word_with_its_count() -> None:
     assert list(drawn.node.label) == ["Refresh 100", "Failed 10", "Refreshed 90", "Retried 9"]
     assert list(drawn.node.color) == [theme.NEUTRAL, theme.TROUBLE, theme.WELL, theme.NEUTRAL]
     assert list(drawn.link.value) == [90, 8, 2, 9]
-    assert drawn.link.customdata[3] == "90 % of failed → retried"
+    assert drawn.link.customdata[3] == "100 % of failed → retried"
     assert drawn.link.customdata[2] == "2 % of refresh → failed (rejected)"
     assert [drawn.node.label[place] for place in drawn.link.target[:2]] == ["Refreshed 90", "Failed 10"]
     assert len(set(drawn.link.color[1:3])) == 2
