@@ -594,7 +594,7 @@ def test_the_command_exits_with_1_when_something_fails(
         "name": "settings",
         "verdict": "fail",
         "sentence": "SESSION_LAB_GRACE_S is 'long'.",
-        "remedy": "Give a number of seconds, such as 60.",
+        "remedy": "Give a number, such as 60.",
     }
 
 
