@@ -8,19 +8,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import duckdb
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_rollups import DAY, NOON, logs, ordered
+from test_rollups import DAY, DAY_S, NOON, logs, ordered
 from test_ux_score import served
 
 from session_core.errors import EventStoreError
 from session_core.events import Event, Origin
-from session_core.store import EventStore, upkeep
+from session_core.store import EventStore, TimeRange, rollups, upkeep
 from session_core.store.ux_queries import ux_figures
 from session_core.ux_inputs import observe
+
+WAIT_S = 20.0
 
 
 @pytest.fixture
@@ -197,6 +201,35 @@ def test_a_commit_that_fails_meanwhile_is_not_forgotten(store: EventStore, monke
     while store.maintain(idle=False):
         pass
     assert ux_figures(store, DAY) == observe(events).figures
+
+
+@pytest.mark.parametrize("work", ["fold", "merge_since", "sort_day"])
+def test_events_do_not_wait_for_upkeep(store: EventStore, monkeypatch: pytest.MonkeyPatch, work: str) -> None:
+    """They are committed in the middle of it, and nothing is missing afterwards."""
+    events = [
+        msgspec.structs.replace(each, happened_at=each.happened_at + DAY_S * (each.seq % 2)) for each in calls(60)
+    ]
+    for start in (0, 10, 20):
+        store.append(events[start : start + 10])
+        store._upkeep._fold()
+    real = getattr(rollups, work)
+    committed: list[bool] = []
+
+    def with_events(*given: Any) -> Iterator[rollups.Statement]:
+        writer = threading.Thread(target=store.append, args=(events[30:],))
+        writer.start()
+        writer.join(WAIT_S)
+        committed.append(not writer.is_alive())
+        monkeypatch.setattr(rollups, work, real)
+        yield from real(*given)
+
+    monkeypatch.setattr(rollups, work, with_events)
+    store.fold()
+    assert committed == [True]
+    store.fold()
+    assert count_of(store, "events") == 60
+    assert store.read("SELECT sum(events)::BIGINT AS n FROM sessions_hours").to_pylist() == [{"n": 60}]
+    assert ux_figures(store, TimeRange(NOON - DAY_S, NOON + 2 * DAY_S)) == observe(ordered(events)).figures
 
 
 def test_folding_and_counting_go_on_while_events_come(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ class EventStore:
 
     def write(self, statements: Iterable[tuple[str, Mapping[str, object]]]) -> None:
         """Commit what these do as one transaction."""
-        with self._upkeep.standing_still() as cursor:
+        with self._upkeep.changing() as cursor:
             for statement, given in statements:
                 cursor.execute(statement, dict(given))
 
@@ -111,7 +111,9 @@ class EventStore:
     def forget_before(self, now_s: float, retention: Retention) -> None:
         """Drop what is older, at the wall second `now_s`, than it is to be kept."""
         self.fold()
-        self.write(rollups.forget_before(now_s, retention))
+        with self._upkeep.standing_still() as cursor:
+            for statement, given in rollups.forget_before(now_s, retention):
+                cursor.execute(statement, dict(given))
 
     def read(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
         """The answer to one question; times come back as UTC."""

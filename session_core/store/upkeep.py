@@ -92,6 +92,12 @@ class Upkeep:
             yield cursor
 
     @contextmanager
+    def _beside(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One transaction that events need not wait for, and that does not concern the ledger."""
+        with self._keeping, self._database.transaction() as cursor:
+            yield cursor
+
+    @contextmanager
     def checkpointing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A cursor while there is no transaction: a checkpoint is refused while somebody changes something."""
         with self._keeping, self._writing, self._database.cursor() as cursor:
@@ -222,15 +228,17 @@ class Upkeep:
 
     def _merge(self) -> None:
         """One row for each key in the hours that were folded into several times."""
-        with self.standing_still() as cursor:
-            if self._folds > 1 and self._oldest_us is not None:
-                for statement, given in rollups.merge_since(self._oldest_us // _HOUR_US * _HOUR_US):
+        with self._writing:
+            oldest_us, self._oldest_us = self._oldest_us, None
+        if self._folds > 1 and oldest_us is not None:
+            with self._beside() as cursor:
+                for statement, given in rollups.merge_since(oldest_us // _HOUR_US * _HOUR_US):
                     cursor.execute(statement, dict(given))
-            self._folds, self._oldest_us = 0, None
+        self._folds = 0
 
     def _sort_a_day(self) -> bool:
         """Lay the events of each session of a day side by side, so that one session is found at once."""
-        with self.standing_still() as cursor:
+        with self._beside() as cursor:
             found = cursor.execute(rollups.UNSORTED_DAY, {"events_max": SORT_EVENTS_MAX}).fetchall()
             for (day_us,) in found:
                 for statement, given in rollups.sort_day(day_us):
