@@ -18,7 +18,13 @@ from session_core.clock import SystemClock
 from session_core.errors import EventStoreError, StoreFullError, StoreHeldError
 from session_core.events import Event, Origin, UserActed, encode
 from session_core.store import EventStore, Recorder
-from session_core.store.recorder import BEHIND_FACTOR, CHECKPOINT_BYTES, CHECKPOINT_CROWDED_BYTES, MEMORY_FACTOR
+from session_core.store.recorder import (
+    BEHIND_FACTOR,
+    CHECKPOINT_BYTES,
+    CHECKPOINT_CROWDED_BYTES,
+    MEMORY_FACTOR,
+    POURING_TURNS,
+)
 from session_core.store.spill import Spill
 
 ROOT = Path(session_core.__file__).parents[1]
@@ -201,6 +207,20 @@ def test_upkeep_waits_until_no_crowd_does(store: ListStore) -> None:
         recorder._tend()
     assert store.checkpoints == [CHECKPOINT_CROWDED_BYTES, CHECKPOINT_BYTES, CHECKPOINT_BYTES, CHECKPOINT_BYTES]
     assert store.maintained == [False, False, True]
+
+
+def test_upkeep_comes_less_often_while_events_pour(store: ListStore) -> None:
+    """But it comes."""
+    recorder = recorder_of(store, flush_events=10)
+    for seq in range(10):
+        recorder.emit(event(seq))
+    recorder._step()
+    for turn in range(POURING_TURNS):
+        recorder._tend(turn)
+    assert store.maintained == [False]
+    recorder._step()
+    recorder._tend(1)
+    assert store.maintained == [False, True]
 
 
 def test_only_full_flushes_leave_the_score_for_later(store: ListStore) -> None:

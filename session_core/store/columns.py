@@ -11,12 +11,12 @@ from typing import Any, get_args
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from session_core.events import AnyFact, BreakerChanged, Event, Fact, NetworkChanged, StateChanged, TokenRefreshed
 from session_core.vocabulary import Outcome
 
 _TEXT, _WORD, _REAL, _WHOLE = pa.string(), pa.string(), pa.float64(), pa.int32()
+_MOMENT = pa.timestamp("us", tz="UTC")
 
 PROMOTED: Mapping[str, pa.DataType] = {
     "state_from": _WORD,
@@ -71,14 +71,15 @@ _READERS = {fact: _readers(fact) for fact in get_args(AnyFact)}
 def to_table(events: Sequence[Event]) -> pa.Table:
     """One Arrow table with the columns of `events` in schema.sql. Raises ValueError or OverflowError on what cannot be held.
 
-    It is made column by column: a tuple for each event would keep the garbage collector busier than the writer.
+    It is made column by column: a tuple for each event would keep the garbage collector busier than the writer. No step
+    lets go of the interpreter, which under load takes longer to come back than the whole table to make.
     """
     origins = [event.origin for event in events]
     facts = [event.fact for event in events]
     columns = {
         "stream_id": pa.array([origin.stream_id for origin in origins], _TEXT),
         "seq": pa.array([event.seq for event in events], pa.int64()),
-        "happened_at": _moments([event.happened_at for event in events]),
+        "happened_at": pa.array([round(event.happened_at * 1e6) for event in events], _MOMENT),
         "monotonic": pa.array([event.monotonic for event in events], _REAL),
         "boot": pa.array([event.boot for event in events], _REAL),
         "session_id": pa.array([origin.session_id for origin in origins], _TEXT),
@@ -92,12 +93,6 @@ def to_table(events: Sequence[Event]) -> pa.Table:
         "kind": pa.array([type(fact).__name__ for fact in facts], _WORD),
     }
     return pa.table(columns | _promoted(facts) | {"fact": _lines(facts)})
-
-
-def _moments(walls: Sequence[float]) -> pa.Array:
-    """Each as `micros` has it."""
-    whole = pc.round(pc.multiply(pa.array(walls, _REAL), 1e6))
-    return whole.cast(pa.int64()).cast(pa.timestamp("us", tz="UTC"))
 
 
 def _promoted(facts: Sequence[AnyFact]) -> dict[str, pa.Array]:
@@ -120,4 +115,4 @@ def _promoted(facts: Sequence[AnyFact]) -> dict[str, pa.Array]:
 
 def _lines(facts: Sequence[AnyFact]) -> pa.Array:
     """The JSON of each; written by one call, because none has a bare newline in it."""
-    return pc.split_pattern(_encode_lines(facts).decode(), "\n").values[: len(facts)]
+    return pa.array(_encode_lines(facts).split(b"\n")[: len(facts)], _TEXT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
+from itertools import cycle
 from operator import attrgetter
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from session_core.store.spill import Spill
 # may grow meanwhile; a store that was killed with that much reads it again in a second.
 CHECKPOINT_BYTES = 16 << 20
 CHECKPOINT_CROWDED_BYTES = 256 << 20
-# A commit costs nearly as much for a few as for many, so events that pour in are gathered: so many flushes together, but
-# not for longer.
+# A commit costs nearly as much for a few events as for many, and so does counting them. While they pour in, so many
+# flushes are gathered, but for no longer than that, and they are counted at each fourth turn.
 GATHER_FACTOR = 5
 GATHER_S = 0.1
+POURING_TURNS = 4
 # By how many queues a store that takes events may fall behind before they go to disk, and how many fit into memory.
 BEHIND_FACTOR = 12
 MEMORY_FACTOR = 25
@@ -95,7 +97,7 @@ class Recorder:
             try:
                 self._spill.recover()
             except OSError as error:
-                raise EventStoreError(self._spill_sentence(error)) from error
+                raise EventStoreError(self._spill.sentence(error)) from error
             self._spill_doubt = self._spill.waiting > 0
             self._stopping.clear()
             self._threads = (
@@ -157,16 +159,18 @@ class Recorder:
             self._wake.wait(min(GATHER_S, self._flush_s) if self._pouring else self._flush_s)
 
     def _keep(self) -> None:
+        turns = cycle(range(POURING_TURNS))
         while not self._stopping.wait(self._flush_s):
-            while self._tend() and not self._stopping.is_set():
+            turn = next(turns)
+            while self._tend(turn) and not self._stopping.is_set():
                 pass
 
-    def _tend(self) -> bool:
+    def _tend(self, turn: int = 0) -> bool:
         """Do one thing that the store has to do besides, if no crowd waits; whether there was one."""
-        crowded = self._backlog(self._batch_max)
+        crowded, due = self._backlog(self._batch_max), turn == 0 or not self._pouring
         try:
             self._store.checkpoint(log_bytes_min=CHECKPOINT_CROWDED_BYTES if crowded else CHECKPOINT_BYTES)
-            done = not crowded and self._store.maintain(idle=not self._pouring)
+            done = due and not crowded and self._store.maintain(idle=not self._pouring)
         except EventStoreError as error:
             self._upkeep_trouble = str(error)
             return False
@@ -193,7 +197,7 @@ class Recorder:
             self._doubt = self._spill_doubt = True
             return False
         except OSError as error:
-            self._spill_trouble = self._spill_sentence(error)
+            self._spill_trouble = self._spill.sentence(error)
             return False
         return True
 
@@ -267,7 +271,7 @@ class Recorder:
                 self._spill.add([line for line in map(self._line, items) if line])
             except OSError as error:
                 self._queue.extendleft(reversed(items))
-                self._spill_trouble = self._spill_sentence(error)
+                self._spill_trouble = self._spill.sentence(error)
                 return
             self._marks += [item for item in items if isinstance(item, threading.Event)]
         self._spill_trouble = None
@@ -293,6 +297,3 @@ class Recorder:
         with self._lost_lock:
             self._lost += events
             self._loss = f"{self._lost} events could not be recorded; the last because {why}."
-
-    def _spill_sentence(self, error: OSError) -> str:
-        return f"Events cannot be kept in {self._spill.path} ({error.strerror}); see that its disk has room and lets us write."

@@ -68,3 +68,7 @@ class Spill:
         """Keep a line that is no event where a person can look at it."""
         with self.unreadable_path.open("ab") as file:
             file.write(line)
+
+    def sentence(self, error: OSError) -> str:
+        """What the trouble with it is, and what to do."""
+        return f"Events cannot be kept in {self.path} ({error.strerror}); see that its disk has room and lets us write."

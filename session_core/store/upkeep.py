@@ -6,13 +6,14 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from session_core.events import Event
 from session_core.store import rollups
+from session_core.store.columns import micros
 from session_core.store.database import Database, on_batch
 from session_core.store.ux_ledger import Additions, UxLedger
 
@@ -22,7 +23,7 @@ MERGE_FOLDS = 16
 ANEW_SESSIONS_MAX = 500
 SORT_EVENTS_MAX = 2_000_000
 # As many are counted at a time, and as many may wait for it in memory.
-OWED_EVENTS = 20_000
+OWED_EVENTS = 50_000
 OWED_EVENTS_MAX = 1_000_000
 
 _HOUR_US = 3_600_000_000
@@ -122,7 +123,7 @@ class Upkeep:
         self._unfolded += len(events)
         self.appended += len(events)
         if events:
-            oldest_us = pc.min(table["happened_at"]).value
+            oldest_us = micros(min(map(attrgetter("happened_at"), events)))
             self._oldest_us = oldest_us if self._oldest_us is None else min(oldest_us, self._oldest_us)
 
     def maintain(self, *, idle: bool = True) -> bool:
