@@ -9,7 +9,7 @@ import msgspec
 
 from session_core import events as e
 from session_core.sim import log_rules, refresh_rules, use_rules
-from session_core.sim.rules import Rule, Setting
+from session_core.sim.rules import Rule, Setting, Told
 
 INVARIANTS: Mapping[str, Rule] = MappingProxyType(
     {
@@ -63,7 +63,7 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
 
 def violations(events: Iterable[e.Event], setting: Setting) -> Iterator[Violation]:
     """Every way in which a run broke what must always hold; the first of each invariant and session."""
-    told = tuple(events)
+    told = Told(events)
     for name, rule in INVARIANTS.items():
         if name in EXEMPT.get(setting.policy.name, {}):
             continue

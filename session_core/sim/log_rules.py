@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
+from functools import cache
+from operator import attrgetter
+from types import NoneType
+from typing import get_args
 
 import msgspec
+from msgspec.structs import fields
 
 from session_core import events as e
 from session_core.session_health import band
@@ -15,7 +20,7 @@ from session_core.sim.use_rules import AWAKE_S_MAX
 from session_core.vocabulary import DeviceChange, State
 
 SECRET_PART_CHARS = 16
-_WORD = re.compile(rf"[\w.~-]{{{SECRET_PART_CHARS},}}")
+_WORDS_APART = bytes(byte if byte > 127 or chr(byte).isalnum() or chr(byte) in "_.~-" else 32 for byte in range(256))
 
 
 def no_state_past_its_deadline(events: Events, setting: Setting) -> Finding:
@@ -74,17 +79,28 @@ def no_gap_in_the_log(events: Events, _setting: Setting) -> Finding:
 
 def no_secret(events: Events, setting: Setting) -> Finding:
     """No event holds a secret the provider made, whole or in its first or last part."""
-    parts = {secret[:SECRET_PART_CHARS] for secret in setting.secrets}
-    parts |= {secret[-SECRET_PART_CHARS:] for secret in setting.secrets}
-    streams: set[str] = set()
-    for event in events:
-        said = msgspec.json.encode(event.fact).decode()
-        if event.origin.stream_id not in streams:
-            streams.add(event.origin.stream_id)
-            said += msgspec.json.encode(event.origin).decode()
-        if any(_parts_of(word) & parts for word in _WORD.findall(said)):
+    parts = {part for secret in setting.secrets for part in _parts_of(secret.encode())}
+    told: dict[object, e.Event] = {event.origin: event for event in reversed(events)}
+    for kind in get_args(e.AnyFact):
+        # Few texts are ever told, again and again.
+        if texts := _texts_of(kind):
+            told |= {texts(fact): event for event, fact in reversed([*of_kind(events, kind)])}
+    for said, event in told.items():
+        words = msgspec.json.encode(said).translate(_WORDS_APART).split()
+        if any(not parts.isdisjoint(_parts_of(word)) for word in words if len(word) >= SECRET_PART_CHARS):
             yield Found(event, f"{event.kind} holds a secret")
 
 
-def _parts_of(word: str) -> set[str]:
-    return {word[:SECRET_PART_CHARS], word[-SECRET_PART_CHARS:]}
+@cache
+def _texts_of(kind: type[e.Fact]) -> Callable[[e.Fact], object] | None:
+    """What of these facts can hold a text: all but their numbers."""
+    names = [field.name for field in fields(kind) if not all(map(_is_number, get_args(field.type) or (field.type,)))]
+    return attrgetter(*names) if names else None
+
+
+def _is_number(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, (int, float, NoneType))
+
+
+def _parts_of(word: bytes) -> tuple[bytes, bytes]:
+    return word[:SECRET_PART_CHARS], word[-SECRET_PART_CHARS:]

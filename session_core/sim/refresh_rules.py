@@ -7,7 +7,7 @@ from collections import deque
 
 from session_core import events as e
 from session_core.sim.rules import EDGE_S, TRIES, Events, Finding, Found, Setting, Try, of_kind, sent_at, went_out
-from session_core.sim.timelines import Devices, Lives
+from session_core.sim.timelines import TELL_OF_LIVES, Devices, Lives
 from session_core.vocabulary import BreakerState, DeviceChange, Outcome, RefreshReason
 
 TRIES_PER_MINUTE_MAX = 8
@@ -82,8 +82,7 @@ def no_early_refresh(events: Events, setting: Setting) -> Finding:
     """Nobody refreshes ahead of the refresh point, unless asked to, refused with a 401 or trying again."""
     lives = Lives()
     policy = setting.policy.refresh
-    for event in events:
-        fact = event.fact
+    for event, fact in of_kind(events, e.RefreshFailed, *TELL_OF_LIVES):
         if isinstance(fact, TRIES):
             lead_s = policy.margin_s(lives.life_s(event, fact.left_s)) * (1 + policy.jitter_share)
             if fact.reason is RefreshReason.DUE and fact.left_s > lead_s + EDGE_S:
@@ -114,8 +113,7 @@ def refreshed_once_for_a_refusal(events: Events, setting: Setting) -> Finding:
     """An API that goes on saying 401 gets one refresh, not one for each of its answers."""
     latest: dict[str, float] = {}
     lives = Lives()
-    for event in events:
-        fact = event.fact
+    for event, fact in of_kind(events, e.RefreshFailed, *TELL_OF_LIVES):
         if isinstance(fact, TRIES) and fact.reason is RefreshReason.UNAUTHORIZED:
             at = sent_at(event, fact)
             rest_s = min(setting.policy.refresh.unmoved_pause_s, lives.life_s(event, 0.0) / 5)
@@ -130,8 +128,7 @@ def posts_bounded(events: Events, _setting: Setting) -> Finding:
     """No session asks for tokens, of its own accord, more than a few times in any minute."""
     recent: dict[str, deque[float]] = {}
     lives = Lives()
-    for event in events:
-        fact = event.fact
+    for event, fact in of_kind(events, e.RefreshFailed, *TELL_OF_LIVES):
         if isinstance(fact, TRIES) and fact.reason is not RefreshReason.FORCED and went_out(fact):
             times = recent.setdefault(event.origin.stream_id, deque())
             times.append(event.boot)

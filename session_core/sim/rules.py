@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, TypeVar, overload
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar, overload
 
 import msgspec
 
@@ -42,6 +45,17 @@ class Found(NamedTuple):
     says: str
 
 
+class Told(tuple[e.Event, ...]):  # noqa: SLOT001 - it remembers what it looked up
+    """What a run told, in order; those of one kind are found without going through all of it."""
+
+    @cached_property
+    def places(self) -> Mapping[type[Any], list[int]]:
+        places: dict[type[Any], list[int]] = defaultdict(list)
+        for place, event in enumerate(self):
+            places[type(event.fact)].append(place)
+        return places
+
+
 Events = tuple[e.Event, ...]
 Finding = Iterator[Found]
 Rule = Callable[[Events, Setting], Finding]
@@ -60,7 +74,10 @@ def of_kind(
     events: Iterable[e.Event], a: type[A], b: type[B], c: type[C], d: type[D], /, *more: type[E]
 ) -> Iterator[tuple[e.Event, A | B | C | D | E]]: ...
 def of_kind(events: Iterable[e.Event], *kinds: type[e.Fact]) -> Iterator[tuple[e.Event, e.Fact]]:
-    """The events of these kinds, each with its fact."""
+    """The events of these kinds in order, each with its fact."""
+    if isinstance(events, Told):
+        places = sorted(chain.from_iterable(events.places.get(kind, ()) for kind in kinds))
+        return ((event, event.fact) for event in map(events.__getitem__, places))
     return ((event, event.fact) for event in events if type(event.fact) in kinds)
 
 

@@ -13,6 +13,7 @@ from session_core import events as e
 from session_core.config import SessionPolicy
 from session_core.sim.checks import judge
 from session_core.sim.evidence import Ending, Evidence
+from session_core.sim.garbage import collector
 from session_core.sim.invariants import Violation, violations
 from session_core.sim.loop import run_virtual, running_loop
 from session_core.sim.machine import Naming
@@ -99,7 +100,8 @@ def play(scenario: Scenario, policy: SessionPolicy, seed: int) -> Course:
             broken=tuple(violations(events, setting)),
         )
 
-    return run_virtual(live(), until_s=scenario.duration_s + GRACE_S)
+    with collector.seldom():
+        return run_virtual(live(), until_s=scenario.duration_s + GRACE_S)
 
 
 def _verdict(scenario: Scenario, policy: str, seed: int, course: Course, *, keep_events: bool) -> Run:

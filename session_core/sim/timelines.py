@@ -10,6 +10,8 @@ from session_core import events as e
 from session_core.sim.rules import EDGE_S, of_kind, sent_at
 from session_core.vocabulary import DeviceChange
 
+TELL_OF_LIVES = (e.PersistFailed, e.SessionStarted, e.TokenRefreshed, e.TokenFollowed)
+"""The kinds of events that `Lives` learns from."""
 _ENDS = {DeviceChange.RESUMED: DeviceChange.SUSPENDED, DeviceChange.UNTHROTTLED: DeviceChange.THROTTLED}
 
 

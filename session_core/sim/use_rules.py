@@ -7,7 +7,7 @@ import math
 from session_core import events as e
 from session_core.provider.faults import FaultKind
 from session_core.sim.rules import EDGE_S, TRIES, Events, Finding, Found, Setting, asked_at, of_kind, sent_at
-from session_core.sim.timelines import Devices, Lives
+from session_core.sim.timelines import TELL_OF_LIVES, Devices, Lives
 from session_core.vocabulary import (
     EndReason,
     FallbackStep,
@@ -25,6 +25,7 @@ AWAKE_S_MAX = 25.0
 SIGN_IN_S_MAX = 15.0
 """A token counts from when it was asked for, the log from when it had come."""
 ATTEMPTS_PER_CALL_MAX = 6
+_WORKS = (e.TokenRefreshed, e.TokenFollowed, e.RefreshFailed, e.CacheServed, e.HeartbeatBeat)
 OVER = (State.SIGNED_OUT, State.EXPIRED)
 HELD = (*OVER, State.LOCKED)
 
@@ -39,8 +40,7 @@ def attempts_bounded(events: Events, _setting: Setting) -> Finding:
 def no_expired_token(events: Events, _setting: Setting) -> Finding:
     """No request goes out with a token that is known to have expired: on its second is too late."""
     lives = Lives()
-    for event in events:
-        fact = event.fact
+    for event, fact in of_kind(events, e.RequestServed, *TELL_OF_LIVES):
         lives.see(event)
         if isinstance(fact, e.RequestServed) and fact.served is Served.NETWORK and fact.attempts == 1:
             # After a 401 within, this is when the second request went out.
@@ -54,9 +54,11 @@ def refused_for_a_cause(events: Events, setting: Setting) -> Finding:
     """The API refuses no token that was not revoked, unless one expired on its way there, or the way was slow."""
     lives = Lives()
     excused = False
-    for event in events:
+    for event, fact in of_kind(
+        events, e.ProviderNoted, e.NetworkChanged, e.FaultOrdered, e.ProviderSaw, *TELL_OF_LIVES
+    ):
         lives.see(event)
-        match event.fact:
+        match fact:
             case e.ProviderNoted(what=what):
                 excused = excused or what in ("access_token_revoked", "family_revoked")
             case e.NetworkChanged(state=state):
@@ -71,19 +73,21 @@ def refused_for_a_cause(events: Events, setting: Setting) -> Finding:
 def nothing_after_the_end(events: Events, _setting: Setting) -> Finding:
     """Once a session has ended in a process, that process neither calls, refreshes, serves nor beats for it."""
     ended: dict[str, float] = {}
-    for event in events:
-        stream, fact = event.origin.stream_id, event.fact
+    for event, fact in of_kind(events, e.SessionEnded, e.SessionStarted, e.RequestServed, *_WORKS):
+        if not ended and not isinstance(fact, e.SessionEnded):
+            continue
+        stream = event.origin.stream_id
         match fact:
             case e.SessionStarted():
                 ended.pop(stream, None)
             case e.SessionEnded():
                 ended[stream] = event.boot
-            case e.TokenRefreshed() | e.TokenFollowed() | e.RefreshFailed() | e.CacheServed() | e.HeartbeatBeat():
-                if stream in ended:
-                    yield Found(event, f"{event.kind} came after the session had ended")
-            case e.RequestServed(served=Served.NETWORK, attempts=1) if fact.status != 401:
-                if asked_at(event, fact) > ended.get(stream, math.inf) + EDGE_S:
+            case e.RequestServed():
+                once = fact.served is Served.NETWORK and fact.attempts == 1 and fact.status != 401
+                if once and asked_at(event, fact) > ended.get(stream, math.inf) + EDGE_S:
                     yield Found(event, "a request went out after the session had ended")
+            case _ if stream in ended:
+                yield Found(event, f"{event.kind} came after the session had ended")
 
 
 def refused_for_good(events: Events, _setting: Setting) -> Finding:
@@ -105,8 +109,8 @@ def served_to_its_end(events: Events, _setting: Setting) -> Finding:
     devices = Devices(events)
     lives = Lives()
     refused: set[str] = set()
-    for event in events:
-        stream, fact = event.origin.stream_id, event.fact
+    for event, fact in of_kind(events, e.RefreshFailed, e.SessionEnded, e.UserSaw, *TELL_OF_LIVES):
+        stream = event.origin.stream_id
         match fact:
             case e.RefreshFailed(reason=RefreshReason.UNAUTHORIZED, outcome=Outcome.REJECTED):
                 refused.add(stream)
@@ -154,6 +158,16 @@ def one_reason_per_end(events: Events, _setting: Setting) -> Finding:
 class _Grounds:
     """What has happened to sessions that may end them."""
 
+    LEARNT_FROM = (
+        e.SessionEnded,
+        e.ProviderNoted,
+        e.SessionStarted,
+        e.TokenRefreshed,
+        e.RefreshFailed,
+        e.StuckFound,
+        e.PartCrashed,
+    )
+
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
         self._rejected: set[str] = set()
@@ -200,9 +214,9 @@ class _Grounds:
 def ends_are_earned(events: Events, setting: Setting) -> Finding:
     """Only a refusal, a limit, an old or ambiguous refresh token or somebody's wish ends a session."""
     grounds = _Grounds(setting)
-    for event in events:
-        if isinstance(event.fact, e.SessionEnded) and not grounds.justify(event.fact.reason, event):
-            yield Found(event, f"it ended by {event.fact.reason}, and nothing had happened that would justify it")
+    for event, fact in of_kind(events, *_Grounds.LEARNT_FROM):
+        if isinstance(fact, e.SessionEnded) and not grounds.justify(fact.reason, event):
+            yield Found(event, f"it ended by {fact.reason}, and nothing had happened that would justify it")
         grounds.see(event)
 
 
@@ -222,12 +236,16 @@ def _limit_kept(events: Events, limit: Limit, limit_s: float) -> Finding:
     devices = Devices(events)
     reached_at: dict[str, float] = {}
     states: dict[str, State] = {}
-    for event in events:
-        session, stream, fact = event.origin.session_id, event.origin.stream_id, event.fact
+    for event, fact in of_kind(
+        events, e.StateChanged, e.RequestServed, e.HeartbeatBeat, e.TokenRefreshed, e.UserActed, e.SessionStarted
+    ):
+        session, stream = event.origin.session_id, event.origin.stream_id
         due_at = reached_at.get(session, math.inf)
+        if isinstance(fact, e.StateChanged):
+            states[stream] = fact.state_to
         match fact:
-            case e.StateChanged(state_to=state):
-                states[stream] = state
+            case _ if event.boot < due_at:
+                pass
             case e.RequestServed(attempts=1) if fact.served is not Served.NOTHING:
                 late_s = asked_at(event, fact) - due_at
                 if late_s >= EDGE_S:
@@ -241,7 +259,7 @@ def _limit_kept(events: Events, limit: Limit, limit_s: float) -> Finding:
             reached_at[session] = event.boot + limit_s
 
 
-def _counts_anew(fact: e.AnyFact, limit: Limit) -> bool:
+def _counts_anew(fact: e.Fact, limit: Limit) -> bool:
     begun = isinstance(fact, e.SessionStarted) and not fact.resumed
     return begun or (limit is Limit.IDLE and isinstance(fact, e.UserActed))
 
