@@ -35,6 +35,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from session_core.events import (
     CacheServed,
     Event,
@@ -87,34 +89,22 @@ def observe(events: Iterable[Event], *, window: Window = ALWAYS) -> UxInputs:
     return observer.inputs()
 
 
-class Tally:
+class Tally(msgspec.Struct, gc=False):
     """What one session adds to one stretch of time; where it had added too much, the difference is negative."""
 
-    __slots__ = (
-        "active_us",
-        "answers",
-        "auth_errors",
-        "excused_ends",
-        "forced_sign_ins",
-        "requests",
-        "resume_ms",
-        "reuse_revocations",
-        "stale_ttls",
-        "surfaced_401s",
-        "used",
-        "uses_after_revocation",
-        "waited_ms",
-    )
-
-    def __init__(self) -> None:
-        self.used = False
-        self.active_us = 0
-        self.forced_sign_ins = self.surfaced_401s = self.excused_ends = 0
-        self.requests = self.auth_errors = self.answers = 0
-        self.reuse_revocations = self.uses_after_revocation = 0
-        self.resume_ms: dict[int, int] = {}
-        self.waited_ms: dict[int, int] = {}
-        self.stale_ttls: dict[int, int] = {}
+    used: bool = False
+    active_us: int = 0
+    forced_sign_ins: int = 0
+    surfaced_401s: int = 0
+    excused_ends: int = 0
+    requests: int = 0
+    auth_errors: int = 0
+    answers: int = 0
+    reuse_revocations: int = 0
+    uses_after_revocation: int = 0
+    resume_ms: dict[int, int] = {}
+    waited_ms: dict[int, int] = {}
+    stale_ttls: dict[int, int] = {}
 
 
 class Tallies(Protocol):

@@ -162,7 +162,7 @@ class Recorder:
         turns = cycle(range(POURING_TURNS))
         while not self._stopping.wait(self._flush_s):
             turn = next(turns)
-            while self._tend(turn) and not self._stopping.is_set():
+            while self._tend(turn) and not (self._pouring or self._stopping.is_set()):
                 pass
 
     def _tend(self, turn: int = 0) -> bool:

@@ -15,7 +15,7 @@ from session_core.events import Event
 from session_core.store import rollups
 from session_core.store.columns import micros
 from session_core.store.database import Database, on_batch
-from session_core.store.ux_ledger import Additions, UxLedger
+from session_core.store.ux_ledger import Additions, UxLedger, by_session
 
 FOLD_EVENTS = 50_000
 FOLD_EVENTS_IDLE = 5_000
@@ -23,7 +23,7 @@ MERGE_FOLDS = 16
 ANEW_SESSIONS_MAX = 500
 SORT_EVENTS_MAX = 2_000_000
 # As many are counted at a time, and as many may wait for it in memory.
-OWED_EVENTS = 50_000
+OWED_EVENTS = 100_000
 OWED_EVENTS_MAX = 1_000_000
 
 _HOUR_US = 3_600_000_000
@@ -128,14 +128,17 @@ class Upkeep:
 
     def maintain(self, *, idle: bool = True) -> bool:
         """Do some of what is due; whether there was anything."""
+        owing, full = bool(self._owed), self._unfolded >= (FOLD_EVENTS_IDLE if idle else FOLD_EVENTS)
         if self._in_doubt or len(self._owed) > OWED_EVENTS_MAX:
             self._owe_no_more()
-        elif self._owed:
-            self._pay()
+        elif owing or full:
+            # Neither may keep the other from its turn, however many events pour in.
+            if owing:
+                self._pay()
+            if full:
+                self._fold()
         elif self._anew:
             self._count_anew()
-        elif self._unfolded >= (FOLD_EVENTS_IDLE if idle else FOLD_EVENTS):
-            self._fold()
         elif idle and self._folds >= MERGE_FOLDS:
             self._merge()
         else:
@@ -157,10 +160,11 @@ class Upkeep:
             self._pay()
 
     def _count(self, cursor: duckdb.DuckDBPyConnection, events: Sequence[Event]) -> None:
+        sessions = by_session(events)
         with self._counting:
-            strangers = self._ledger.strangers(events)
+            strangers = self._ledger.strangers(sessions)
             elsewhere = rollups.known_sessions(cursor, sorted(strangers)) if strangers else ()
-            additions = self._ledger.take(events, elsewhere=elsewhere)
+            additions = self._ledger.take(sessions, elsewhere=elsewhere)
         self._add_use(cursor, additions)
         if additions.anew:
             cursor.execute(_COUNT_ANEW, {"names": additions.anew})

@@ -6,14 +6,16 @@ knows nothing although the store does, cannot be added; the session is then coun
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from session_core.events import Event, Origin
-from session_core.ux_inputs import Tally, UxSession, matters
+from session_core.ux_inputs import MATTERING, Tally, UxSession
 
 MINUTE_US = 60_000_000
 SESSIONS_MAX = 20_000
@@ -113,43 +115,44 @@ class UxLedger:
         self._known: dict[str, _Known] = {}
         self._stale: set[str] = set()
 
-    def strangers(self, events: Iterable[Event]) -> set[str]:
-        """Sessions of which nothing is known here. That one begins with these events is no proof: the rest may be there."""
-        here = {event.origin.session_id for event in events if matters(event)}
-        return here - self._known.keys() - self._stale
+    def strangers(self, sessions: Collection[str]) -> set[str]:
+        """Those of which nothing is known here. That one begins with these events is no proof: the rest may be there."""
+        return set(sessions) - self._known.keys() - self._stale
 
-    def take(self, events: Iterable[Event], *, elsewhere: Collection[str] = ()) -> Additions:
+    def take(self, sessions: Mapping[str, Sequence[Event]], *, elsewhere: Collection[str] = ()) -> Additions:
         """What these events add; `elsewhere` are the strangers that the store has events of."""
-        touched: dict[str, _Known] = {}
         anew = [name for name in elsewhere if name not in self._stale]
         self._stale.update(anew)
-        for event in events:
-            name = event.origin.session_id
-            if not matters(event) or name in self._stale:
+        added = _Added()
+        for name, events in sessions.items():
+            if name in self._stale:
                 continue
-            known = self._known.get(name)
-            if known is None:
-                known = self._begin(event)
-            if known.add(event):
-                touched[name] = known
+            # The longest unheard go first when there are too many; what they say next counts them anew.
+            known = self._known.pop(name, None) or _begun(events[0])
+            if all(map(known.add, events)):
+                self._known[name] = known
+                added.take(known)
             else:
-                self._forget(name, touched)
                 self._stale.add(name)
                 anew.append(name)
-        return Additions(*self._hand_over(touched), anew)
+        self._forget_some()
+        return added.tables(anew)
 
     def recount(self, sessions: Iterable[tuple[str, Iterable[Event]]]) -> Additions:
         """All that these sessions' events add, given whole and in order; from here on they are known again."""
-        counted: dict[str, _Known] = {}
+        added = _Added()
         for name, events in sessions:
             self._stale.discard(name)
-            self._known.pop(name, None)
+            known: _Known | None = None
             for event in events:
-                known = counted.get(name)
-                if known is None:
-                    known = counted[name] = self._begin(event)
+                known = known or _begun(event)
                 assert known.add(event), "a session's stored events come in their order"
-        return Additions(*self._hand_over(counted), ())
+            self._known.pop(name, None)
+            if known is not None:
+                self._known[name] = known
+                added.take(known)
+        self._forget_some()
+        return added.tables()
 
     def forget(self) -> None:
         """After a failed flush nobody knows what of it counts."""
@@ -161,29 +164,42 @@ class UxLedger:
             self._known.pop(name, None)
             self._stale.discard(name)
 
-    def _begin(self, event: Event) -> _Known:
-        known = self._known[event.origin.session_id] = _Known(event.origin.user_id)
-        # A row even if it counts nothing: by it the store knows that there were events of this session.
-        known.minutes.tally(known.minutes.at(event.happened_at, event.origin))
-        return known
-
-    def _forget(self, name: str, touched: dict[str, _Known]) -> None:
-        self._known.pop(name, None)
-        touched.pop(name, None)
-
-    def _hand_over(self, touched: Mapping[str, _Known]) -> tuple[pa.Table, pa.Table]:
-        places: list[Place] = []
-        tallies: list[Tally] = []
-        for name, known in touched.items():
-            known.session.project()
-            places += known.minutes.tallies
-            tallies += known.minutes.tallies.values()
-            known.minutes.clear()
-            # The longest unheard go first when there are too many; what they say next counts them anew.
-            self._known[name] = self._known.pop(name)
+    def _forget_some(self) -> None:
         while len(self._known) > SESSIONS_MAX:
             del self._known[next(iter(self._known))]
-        return _count_table(places, tallies), _value_table(places, tallies)
+
+
+class _Added:
+    """What sessions hand over, one after another."""
+
+    def __init__(self) -> None:
+        self._places: list[Place] = []
+        self._tallies: list[Tally] = []
+
+    def take(self, known: _Known) -> None:
+        known.session.project()
+        self._places += known.minutes.tallies
+        self._tallies += known.minutes.tallies.values()
+        known.minutes.clear()
+
+    def tables(self, anew: Sequence[str] = ()) -> Additions:
+        return Additions(_count_table(self._places, self._tallies), _value_table(self._places, self._tallies), anew)
+
+
+def by_session(events: Iterable[Event]) -> dict[str, list[Event]]:
+    """Those that the score heeds. Sessions lie far apart in memory, so each is better visited once than by turns."""
+    sessions: dict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        if type(event.fact) in MATTERING:
+            sessions[event.origin.session_id].append(event)
+    return sessions
+
+
+def _begun(event: Event) -> _Known:
+    known = _Known(event.origin.user_id)
+    # A row even if it counts nothing: by it the store knows that there were events of this session.
+    known.minutes.tally(known.minutes.at(event.happened_at, event.origin))
+    return known
 
 
 def _count_table(places: Sequence[Place], tallies: Sequence[Tally]) -> pa.Table:
@@ -195,19 +211,23 @@ def _count_table(places: Sequence[Place], tallies: Sequence[Tally]) -> pa.Table:
 
 
 def _value_table(places: Sequence[Place], tallies: Sequence[Tally]) -> pa.Table:
-    listed = [
-        (place, measure, number, count)
-        for measure in _VALUES
-        for place, counts in zip(places, map(attrgetter(measure), tallies), strict=True)
-        if counts
-        for number, count in counts.items()
-        if count
-    ]
-    columns = _dimensions([place for place, *_ in listed])
-    columns["measure"] = pa.array([measure for _, measure, _, _ in listed], pa.string())
-    columns["bin"] = pa.array([number for _, _, number, _ in listed], pa.int32())
-    columns["n"] = pa.array([count for *_, count in listed], pa.int64())
-    return pa.table(columns)
+    of_row: list[Place] = []
+    measures: list[str] = []
+    bins: list[int] = []
+    numbers: list[int] = []
+    for measure in _VALUES:
+        for place, counts in zip(places, map(attrgetter(measure), tallies), strict=True):
+            if counts:
+                of_row += [place] * len(counts)
+                bins += counts
+                numbers += counts.values()
+        measures += [measure] * (len(bins) - len(measures))
+    columns = _dimensions(of_row)
+    columns["measure"] = pa.array(measures, pa.string())
+    columns["bin"] = pa.array(bins, pa.int32())
+    columns["n"] = pa.array(numbers, pa.int64())
+    table = pa.table(columns)
+    return table.filter(pc.not_equal(table["n"], 0)) if 0 in numbers else table
 
 
 def _dimensions(places: Sequence[Place]) -> dict[str, pa.Array]:
