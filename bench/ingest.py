@@ -26,7 +26,6 @@ from session_core.store.columns import to_table
 
 P99_MS_BAR = 250.0
 RATIO_BAR = 0.5
-SESSIONS = 10_000
 PRODUCERS = 4
 TICK_S = 0.005
 PROBE_S = 0.25
@@ -105,10 +104,10 @@ def percentiles_ms(waited_s: np.ndarray[Any, Any]) -> dict[str, float]:
     return {name: round(float(value) * 1e3, 1) for name, value in {"p50": p50, "p99": p99, "max": longest}.items()}
 
 
-def steady(rate: float, seconds: float) -> dict[str, Any]:
+def steady(rate: float, seconds: float, sessions: int) -> dict[str, Any]:
     """What became of a stream of events that lasts."""
     with recording() as (store, recorder):
-        crowd = Crowd(recorder.emit, sessions=SESSIONS, name="steady")
+        crowd = Crowd(recorder.emit, sessions=sessions, name="steady")
         recorder.flush(WAIT_S)
         before = recorder.statistics()
         store.waited_s.clear()
@@ -151,8 +150,8 @@ def burst(store: WatchedStore, recorder: Recorder, crowd: Crowd, turns: int) -> 
     spent_s = time.monotonic() - began
     columns = ", ".join(to_table([]).column_names).replace("happened_at", "epoch_us(happened_at)")
     table = store.read(f"SELECT {columns} FROM events WHERE monotonic >= $began", {"began": began})
-    if not done or table.num_rows != turns * SESSIONS:
-        raise SystemExit(f"Of {turns * SESSIONS} events {table.num_rows} are there: {recorder.statistics()}")
+    if not done or table.num_rows != turns * len(crowd.steps):
+        raise SystemExit(f"Of {turns * len(crowd.steps)} events {table.num_rows} are there: {recorder.statistics()}")
     return table.num_rows / spent_s, list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
@@ -176,14 +175,14 @@ def plain(rows: Sequence[tuple[Any, ...]]) -> float:
     return len(rows) / spent_s
 
 
-def bursts(events: int, rounds: int) -> dict[str, Any]:
+def bursts(events: int, rounds: int, sessions: int) -> dict[str, Any]:
     """Bursts and the plain insert by turns; medians."""
     found: list[tuple[float, float]] = []
     with recording() as (store, recorder):
-        crowd = Crowd(recorder.emit, sessions=SESSIONS, name="burst")
+        crowd = Crowd(recorder.emit, sessions=sessions, name="burst")
         recorder.flush(WAIT_S)
         for _ in range(rounds):
-            ours, rows = burst(store, recorder, crowd, max(1, events // SESSIONS))
+            ours, rows = burst(store, recorder, crowd, max(1, events // sessions))
             found.append((ours, plain(rows)))
         statistics = recorder.statistics()
     return {
@@ -231,16 +230,18 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
     parser.add_argument("--rate", type=float, default=50_000, help="events a second of the steady stream")
     parser.add_argument("--burst", type=int, default=200_000, help="events of one burst")
     parser.add_argument("--rounds", type=int, default=3, help="bursts, each with a plain insert after it")
+    parser.add_argument("--sessions", type=int, default=2_000, help="sessions that the events are of")
     options = parser.parse_args(arguments)
     spent = costs()
-    lasting = steady(options.rate, options.seconds)
-    crowded = bursts(options.burst, options.rounds)
+    lasting = steady(options.rate, options.seconds, options.sessions)
+    crowded = bursts(options.burst, options.rounds, options.sessions)
     return {
         "name": "ingest",
         "value": lasting["waited_ms"]["p99"],
         "unit": f"ms from emit to commit (p99) at {options.rate:,.0f} events a second for {options.seconds:g} s",
         "peers": {"a plain Arrow insert of the same tuples, events a second": crowded["plain_per_s"]},
         "ratio": crowded["ratio"],
+        "sessions": options.sessions,
         "steady": lasting,
         "burst": crowded,
         "cpu_us_per_event": spent,
