@@ -208,8 +208,8 @@ def costs(turns: int = 100) -> dict[str, float]:
             "emit": lambda: [idle.emit(event) for event in events],
             "columns": lambda: [to_table(batch) for batch in batches],
             "columns and commit": lambda: [store.append(batch, hurry=True) for batch in batches],
-            "score": lambda: store.maintain(idle=False),
-            "rollups": store.fold,
+            "score and rollups": lambda: store.maintain(idle=False),
+            "merging": store.fold,
             "checkpoint": store.checkpoint,
         }
         spent = {"making": made} | {name: cpu_us(part) for name, part in parts.items()}
