@@ -27,7 +27,8 @@ from session_core.errors import EventStoreError, StoreCorruptError, StoreFullErr
 from session_core.store import EventStore
 from session_core.store.late_store import LateStore
 from session_core.web import ingest
-from session_core.web.ingest import BODY_BYTES_MAX, BURST, EVENTS_MAX, POSTS_AT_ONCE_MAX, own_origins
+from session_core.web.ingest import BODY_BYTES_MAX, BURST, EVENTS_MAX, POSTS_AT_ONCE_MAX
+from session_core.web.origin import own_origins
 
 ROOT = Path(__file__).parents[1]
 KEY = "correct-horse-battery"

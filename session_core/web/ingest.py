@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from itertools import islice
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -18,10 +17,10 @@ from session_core.clock import Clock
 from session_core.errors import EventStoreError, StoreFullError, StoreHeldError, UnreadableEventsError
 from session_core.incoming import schema
 from session_core.ingest import Refusal, Sent, lines_of
-from session_core.provider_metadata import is_loopback
 from session_core.store.arrow_rows import rows_of_stream
 from session_core.store.exchange import Append, take_in
 from session_core.web.door import Door, TurnedAwayError
+from session_core.web.origin import own_origins
 from session_core.web.settings import LabSettings
 from session_core.web.turnstile import Turnstile
 
@@ -140,15 +139,6 @@ def allow_events(request: Request, intake: Intake) -> Response:
 
 def events_schema(_request: Request) -> Response:
     return Response(_schema(), media_type="application/schema+json", headers=_HEADERS)
-
-
-def own_origins(home: str) -> set[str]:
-    """The origin of the app's own pages; on this machine it has several names."""
-    parts = urlsplit(home)
-    if not is_loopback(parts.hostname or ""):
-        return {f"{parts.scheme}://{parts.netloc}"}
-    port = f":{parts.port}" if parts.port else ""
-    return {f"{parts.scheme}://{host}{port}" for host in ("127.0.0.1", "localhost", "[::1]")}
 
 
 def _reader_for(request: Request) -> Callable[[bytes], Sent]:
