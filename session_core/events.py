@@ -33,10 +33,13 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="kind"
 
 
 class SessionStarted(Fact, frozen=True):
+    """`life_s` is the access token's whole life, `left_s` what of it was left when the session began."""
+
     resumed: bool
     life_s: float
     idle_limit_s: float | None
     absolute_limit_s: float | None
+    left_s: float | None = None
 
 
 class SessionEnded(Fact, frozen=True):

@@ -510,6 +510,7 @@ class Session:
                 life_s=tokens.life_s,
                 idle_limit_s=limits.idle_s,
                 absolute_limit_s=limits.absolute_s,
+                left_s=tokens.expires_at - self._around.clock.boot(),
             )
         )
 

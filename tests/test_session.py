@@ -71,7 +71,7 @@ def test_the_six_calls_do_what_they_say() -> None:
     world = live(play)
     assert world.facts(UserActed) == [UserActed(action="click")]
     assert world.facts(SessionStarted) == [
-        SessionStarted(resumed=False, life_s=3600.0, idle_limit_s=None, absolute_limit_s=30 * 86_400.0)
+        SessionStarted(resumed=False, life_s=3600.0, idle_limit_s=None, absolute_limit_s=30 * 86_400.0, left_s=3600.0)
     ]
 
 

@@ -178,7 +178,7 @@ class _Weaver:
     def _token(self, fact: e.AnyFact, at_s: float, says: str, place: int) -> None:
         match fact:
             case e.SessionStarted():
-                self._live(at_s, fact.life_s, says, place)
+                self._live(at_s, fact.life_s if fact.left_s is None else fact.left_s, says, place)
             case e.TokenRefreshed():
                 self._mark(Lane.REQUESTS, at_s, Look.REFRESHED, says, place)
                 self._live(at_s, fact.life_s, says, place)

@@ -10,7 +10,7 @@ from session_core import events as e
 from session_core.sim.rules import EDGE_S, of_kind, sent_at
 from session_core.vocabulary import DeviceChange
 
-TELL_OF_LIVES = (e.PersistFailed, e.SessionStarted, e.TokenRefreshed, e.TokenFollowed)
+TELL_OF_LIVES = (e.SessionStarted, e.TokenRefreshed, e.TokenFollowed)
 """The kinds of events that `Lives` learns from."""
 _ENDS = {DeviceChange.RESUMED: DeviceChange.SUSPENDED, DeviceChange.UNTHROTTLED: DeviceChange.THROTTLED}
 
@@ -54,35 +54,24 @@ class Lives:
 
     def __init__(self) -> None:
         self._held: dict[str, list[tuple[float, float, float]]] = {}
-        self._of_session: dict[str, tuple[float, float]] = {}
-        self._unsaved: set[str] = set()
+        self._life_s: dict[str, float] = {}
 
     def see(self, event: e.Event) -> None:
         fact, session = event.fact, event.origin.session_id
         match fact:
-            case e.PersistFailed():
-                self._unsaved.add(session)
-            case e.SessionStarted(resumed=True, life_s=life_s) if session in self._unsaved:
-                # What was stored is older than it should be; nobody knows by how much.
-                self._note(event, math.nan, life_s)
-            case e.SessionStarted(resumed=False, life_s=life_s):
-                self._note(event, event.boot + life_s, life_s)
-            case e.SessionStarted(life_s=life_s):
-                # Taken up as it was stored: at the latest what any process of the session had.
-                expires_at, _ = self._of_session.get(session, (math.inf, life_s))
-                self._note(event, expires_at, life_s)
+            case e.SessionStarted(life_s=life_s, left_s=left_s):
+                self._note(event, event.boot + (life_s if left_s is None else left_s), life_s)
             case e.TokenRefreshed(life_s=life_s):
                 self._note(event, sent_at(event, fact) + life_s, life_s)
             case e.TokenFollowed(left_s=left_s):
-                _, life_s = self._of_session.get(session, (0.0, left_s))
-                self._note(event, event.boot + left_s, life_s)
+                self._note(event, event.boot + left_s, self._life_s.get(session, left_s))
 
     def _note(self, event: e.Event, expires_at: float, life_s: float) -> None:
         self._held.setdefault(event.origin.stream_id, []).append((event.boot, expires_at, life_s))
-        self._of_session[event.origin.session_id] = (expires_at, life_s)
+        self._life_s[event.origin.session_id] = life_s
 
     def expires_at(self, event: e.Event, at: float) -> float:
-        """When the token expires that the event's process held at boot second `at`; never, or NaN, if not known."""
+        """When the token expires that the event's process held at boot second `at`; never if not known."""
         held = self._held.get(event.origin.stream_id, [])
         return next((expires_at for since, expires_at, _ in reversed(held) if since <= at + EDGE_S), math.inf)
 

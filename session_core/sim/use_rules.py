@@ -22,8 +22,6 @@ from session_core.vocabulary import (
 
 AWAKE_S_MAX = 25.0
 """How long a program that runs freely may take to notice what is due: its tick, a second try, and some air."""
-SIGN_IN_S_MAX = 15.0
-"""A token counts from when it was asked for, the log from when it had come."""
 ATTEMPTS_PER_CALL_MAX = 6
 _WORKS = (e.TokenRefreshed, e.TokenFollowed, e.RefreshFailed, e.CacheServed, e.HeartbeatBeat)
 OVER = (State.SIGNED_OUT, State.EXPIRED)
@@ -107,7 +105,6 @@ def refused_for_good(events: Events, _setting: Setting) -> Finding:
 
 def served_to_its_end(events: Events, _setting: Setting) -> Finding:
     """No trouble with refreshing ends a session, or refuses its user a token, while its access token still works."""
-    devices = Devices(events)
     lives = Lives()
     refused: set[str] = set()
     for event, fact in of_kind(events, e.RefreshFailed, e.SessionEnded, e.UserSaw, *TELL_OF_LIVES):
@@ -117,9 +114,7 @@ def served_to_its_end(events: Events, _setting: Setting) -> Finding:
                 refused.add(stream)
             case e.SessionEnded(reason=reason) if reason.startswith(("refresh_", "no_refresh")):
                 left_s = lives.expires_at(event, event.boot) - event.boot
-                # Who slept while signing in holds a token older than the log tells.
-                slack_s = SIGN_IN_S_MAX + devices.still_s(event.origin.device, 0.0, event.boot)
-                if slack_s < left_s < math.inf and stream not in refused:
+                if EDGE_S < left_s < math.inf and stream not in refused:
                     yield Found(event, f"it ended by {reason} with {left_s:.0f} s of the access token left")
             case e.UserSaw(sight=Sight.ERROR, left_s=left, detail=detail) if detail.startswith("token_unavailable"):
                 if left is not None and left > EDGE_S:
