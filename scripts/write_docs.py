@@ -43,6 +43,7 @@ SETTINGS: Mapping[str, str] = {
     "api_url": "Relative addresses of `session.client` are under it, and tokens may be sent to its origin",
     "api_origins": "Further origins that tokens may be sent to",
     "allow_insecure_http": "Whether a provider on another machine may be spoken to over http",
+    "sign_out_by": "How the browser is sent to the provider to sign out: `get` for one that takes no POST, without the ID token",
     "tick_s_max": "Longest pause between two looks at the clocks: how soon a sleep of the device is noticed",
     "profile.rotates": "Whether a refresh token is replaced when it is used",
     "profile.grace_s": "How long the provider accepts a spent refresh token again",
@@ -85,6 +86,7 @@ BREAKER_SETTINGS: Mapping[str, str] = {
 }
 LAB_SETTINGS: Mapping[str, str] = {
     "db_path": "Where the app keeps its events",
+    "sessions": "The [file](session-store.md) the app keeps its sessions in, sealed; beside its events unless it is said. `memory` forgets them when it stops",
     "access_ttl_s": "Seconds an access token of the embedded provider lives",
     "grace_s": "Seconds the embedded provider accepts a spent refresh token again",
     "config_path": "A TOML file with the settings above",

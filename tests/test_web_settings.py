@@ -24,6 +24,20 @@ def test_what_is_given_is_used() -> None:
     assert read_settings(given) == LabSettings(db_path=Path("/x/y.duckdb"), access_ttl_s=60, grace_s=0)
 
 
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ({}, Path("data/session_lab.sessions.db")),
+        ({"SESSION_LAB_DB": "/x/y.duckdb"}, Path("/x/y.sessions.db")),
+        ({"SESSION_LAB_DB": "/x/y.duckdb", "SESSION_LAB_SESSIONS": "/z/s.db"}, Path("/z/s.db")),
+        ({"SESSION_LAB_SESSIONS": "memory"}, None),
+    ],
+)
+def test_sessions_are_kept_beside_the_events_unless_told(given: dict[str, str], path: Path | None) -> None:
+    """In a file of their own, in another one, or nowhere."""
+    assert read_settings(given).sessions_path == path
+
+
 def test_who_may_post_is_a_setting_and_the_key_a_secret() -> None:
     """Origins with a space or a comma between them; the key shows nowhere."""
     given = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from random import Random
+from typing import TypeVar
 
 import msgspec
 
@@ -30,7 +31,9 @@ from session_core.web.metrics import Metrics
 from session_core.web.retention import retaining
 from session_core.web.settings import LabSettings, alert_settings, provider_config, retention, session_config
 from session_core.web.sign_in import CookieNames, PendingLogins, Seats, cookie_names
+from session_core.web.stored_sessions import stored_sessions
 
+T = TypeVar("T")
 OVER = frozenset({State.SIGNED_OUT, State.EXPIRED, State.LOCKED})
 
 
@@ -110,7 +113,7 @@ async def run_lab(
 ) -> AsyncIterator[Lab]:
     """Everything behind the pages, from first to last; it listens at `address`, None for all that there are.
 
-    Raises ConfigError; a store that cannot be used stops nothing.
+    Raises ConfigError; an event store that cannot be used stops nothing.
     """
     global _lab  # noqa: PLW0603 - the one holder; this function alone sets it
     clock = SystemClock()
@@ -134,7 +137,8 @@ async def run_lab(
         face = ProviderFace(provider, clock=clock)
     try:
         async with (
-            SessionService(config, emit=emit, clock=clock) as service,
+            _keeping(stored_sessions(settings, environment, config, clock=clock)) as sessions,
+            SessionService(config, emit=emit, clock=clock, store=sessions) as service,
             retaining(store, retention(settings), clock=clock),
             alert_watch.watching(desk, settings.alert_webhook, clock=clock, rng=Random(secrets.token_bytes(16))),
         ):
@@ -167,6 +171,13 @@ async def run_lab(
     finally:
         await asyncio.to_thread(recorder.stop)
         store.close()
+
+
+@asynccontextmanager
+async def _keeping(opening: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """What is opened and closed at once, held beside what is waited for."""
+    with opening as opened:
+        yield opened
 
 
 def tee(keep: Emit, count: Emit) -> Emit:

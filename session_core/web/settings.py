@@ -24,6 +24,7 @@ T = TypeVar("T")
 PREFIX = "SESSION_LAB_"
 VARIABLES = (
     "DB",
+    "SESSIONS",
     "ACCESS_TTL_S",
     "GRACE_S",
     "CONFIG",
@@ -34,6 +35,7 @@ VARIABLES = (
     "ALERT_WEBHOOK",
 )
 ALERTS, RETENTION = "alerts", "retention"
+MEMORY = "memory"
 CALLBACK_PATH = "/auth/callback"
 PROVIDER_PATH = "/idp"
 SCOPE = "openid profile email offline_access api"
@@ -42,9 +44,10 @@ _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?")
 
 
 class LabSettings(Discreet, frozen=True, kw_only=True):
-    """Where events are kept, who may post some, who is told of alerts, and how the embedded provider behaves."""
+    """Where events and sessions are kept, who may post events, who is told of alerts, how the embedded provider behaves."""
 
     db_path: Path = Path("data/session_lab.duckdb")
+    sessions: str | None = None
     access_ttl_s: float = 3600.0
     grace_s: float = 30.0
     config_path: Path | None = None
@@ -62,6 +65,13 @@ class LabSettings(Discreet, frozen=True, kw_only=True):
     def shown(self) -> tuple[str, ...]:
         return tuple(name for name in self.__struct_fields__ if not name.endswith("_key"))
 
+    @property
+    def sessions_path(self) -> Path | None:
+        """Beside the events unless it is said; None where sessions are to live in memory only."""
+        if self.sessions is None:
+            return self.db_path.with_suffix(".sessions.db")
+        return None if self.sessions == MEMORY else Path(self.sessions)
+
 
 def read_settings(environment: Mapping[str, str]) -> LabSettings:
     """Raises ConfigError, which names the variable and what is allowed."""
@@ -71,6 +81,7 @@ def read_settings(environment: Mapping[str, str]) -> LabSettings:
     defaults = LabSettings()
     return LabSettings(
         db_path=_path(given, "DB") or defaults.db_path,
+        sessions=None if _path(given, "SESSIONS") is None else given["SESSIONS"].strip(),
         access_ttl_s=_number(given, "ACCESS_TTL_S", defaults.access_ttl_s),
         grace_s=_number(given, "GRACE_S", defaults.grace_s),
         config_path=_path(given, "CONFIG"),

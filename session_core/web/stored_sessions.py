@@ -1,0 +1,42 @@
+"""The file that the app keeps its sessions in: found by the settings, and refused in one sentence where it is unsafe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from session_core.clock import Clock
+from session_core.config import SessionConfig
+from session_core.errors import ConfigError, SessionCoreError
+from session_core.sealing import keys_from
+from session_core.sqlite_session_store import SqliteSessionStore
+from session_core.web.settings import MEMORY, PREFIX, LabSettings
+
+
+@contextmanager
+def stored_sessions(
+    settings: LabSettings, environment: Mapping[str, str], config: SessionConfig, *, clock: Clock | None = None
+) -> Iterator[SqliteSessionStore | None]:
+    """The store that sessions outlive the app in, or None where they are to live in memory. Raises ConfigError.
+
+    What is wrong with the file stops the app. Going on in memory would sign everybody out now and once more when the
+    file is mended, and a sign-out meanwhile would not reach the tokens that are in it.
+    """
+    path = settings.sessions_path
+    if path is None:
+        yield None
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        store = SqliteSessionStore(path, keys=keys_from(environment), limits=config.policy.limits, clock=clock)
+    except OSError as error:
+        raise _refused(f"The directory of {path} cannot be made ({error.strerror}); make it.") from error
+    except SessionCoreError as error:
+        raise _refused(str(error)) from error
+    with store:
+        yield store
+
+
+def _refused(why: str) -> ConfigError:
+    remedy = f"set {PREFIX}SESSIONS to another file, or to {MEMORY}, which forgets every session when the app stops"
+    return ConfigError(f"{why.rstrip('.')}; or {remedy}.")
