@@ -13,6 +13,7 @@ import msgspec
 
 from session_core import session_codec
 from session_core.clock import Clock
+from session_core.sealed_shelf import SealedShelf
 from session_core.sealing import Entropy, Keyring, SealBrokenError, Sealed, SealKeyMissingError
 from session_core.session_file import open_file, transaction, write_index_key
 from session_core.session_limits import SessionLimits
@@ -79,6 +80,7 @@ class SessionDatabase:
         self._entropy = entropy
         opened = open_file(path, keys=keys, entropy=entropy)
         self._db, self._keys, self._index_key = opened.db, opened.keys, opened.index_key
+        self.shelf = SealedShelf(path, opened, clock=clock, entropy=entropy)
 
     def __enter__(self) -> Self:
         return self
@@ -122,6 +124,7 @@ class SessionDatabase:
         with self._transaction():
             self._db.execute("DELETE FROM sessions WHERE place = ?", (place,))
             self._db.execute("DELETE FROM quarantine WHERE place = ?", (place,))
+            self._db.execute("DELETE FROM shelf WHERE owner = ?", (place,))
 
     def list_of(self, user_id: str) -> tuple[SessionRecord, ...]:
         with explained(self._path):
@@ -138,12 +141,15 @@ class SessionDatabase:
             dead = [row for row in due if self._is_dead(row)]
         with self._transaction():
             self._db.execute("DELETE FROM quarantine WHERE moved_at <= ?", (now - QUARANTINED_FOR_S,))
-            return sum(
-                self._db.execute(
-                    "DELETE FROM sessions WHERE place = ? AND version = ?", (row.place, row.version)
-                ).rowcount
-                for row in dead
-            )
+            return sum(self._swept(row) for row in dead)
+
+    def _swept(self, row: Row) -> int:
+        """Whether it still was as it was found, as a number; what it owned goes with it."""
+        version = (row.place, row.version)
+        gone = self._db.execute("DELETE FROM sessions WHERE place = ? AND version = ?", version).rowcount
+        if gone:
+            self._db.execute("DELETE FROM shelf WHERE owner = ?", (row.place,))
+        return gone
 
     def rotate(self) -> int:
         """Seal with the newest key what was sealed with another, a batch at most; how many there were, 0 when done."""

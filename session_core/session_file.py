@@ -24,9 +24,8 @@ from session_core.sqlite_failures import damaged, explained
 
 # Below what a session waits for its store, so that it learns why.
 BUSY_S_MAX = 5.0
-# "SeSt", so that no other database is taken for one of ours; and which tables it has.
+# "SeSt", so that no other database is taken for one of ours.
 APPLICATION_ID = 0x53655374
-LAYOUT = 1
 TABLES = """
 CREATE TABLE secrets (name TEXT PRIMARY KEY, key_name BLOB NOT NULL, box BLOB NOT NULL) STRICT;
 CREATE TABLE sessions (
@@ -40,6 +39,17 @@ CREATE TABLE quarantine (
     key_name BLOB NOT NULL, box BLOB NOT NULL, reason TEXT NOT NULL, moved_at REAL NOT NULL
 ) STRICT, WITHOUT ROWID
 """
+SHELF = """
+CREATE TABLE shelf (
+    kind BLOB NOT NULL, place BLOB NOT NULL, owner BLOB NOT NULL,
+    key_name BLOB NOT NULL, box BLOB NOT NULL, ends_at REAL, PRIMARY KEY (kind, place)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX shelf_of_owner ON shelf (owner);
+CREATE INDEX shelf_ends_at ON shelf (ends_at) WHERE ends_at IS NOT NULL
+"""
+# What each layout added to the one before.
+LAYOUTS = (TABLES, SHELF)
+LAYOUT = len(LAYOUTS)
 INDEX_KEY = "index key"
 
 
@@ -87,7 +97,7 @@ def write_index_key(db: sqlite3.Connection, keys: Keyring, index_key: bytes, *, 
 
 
 def _require_ours(db: sqlite3.Connection, path: Path) -> None:
-    """Make the tables in a new file; touch no other program's."""
+    """Make the tables that a new file or an older one lacks; touch no other program's."""
     (application_id,), (layout,) = (
         db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
     )
@@ -100,8 +110,11 @@ def _require_ours(db: sqlite3.Connection, path: Path) -> None:
             raise SessionStoreError(
                 f"{path} is another program's database and was left untouched; choose another file."
             )
-        for statement in TABLES.split(";"):
+        layout = 0
+    for tables in LAYOUTS[layout:]:
+        for statement in tables.split(";"):
             db.execute(statement)
+    if layout < LAYOUT:
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {LAYOUT}")
 

@@ -8,17 +8,23 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import ParamSpec, Self, TypeVar
+from typing import ParamSpec, Protocol, Self, TypeVar
 
 from session_core.clock import Clock, SystemClock, read_boot_id
+from session_core.sealed_shelf import SealedShelf
 from session_core.sealing import Entropy, Keyring
 from session_core.session_database import SessionDatabase
 from session_core.session_limits import AAL1, SessionLimits
 from session_core.session_store import SessionRecord, SessionStoreError
+from session_core.shelf import Shelved
 
 SWEEP_S = 300.0
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Run(Protocol):
+    async def __call__(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T: ...
 
 
 class SqliteSessionStore:
@@ -79,9 +85,14 @@ class SqliteSessionStore:
     async def rotate(self) -> int:
         """Seal with the newest key what was sealed with another; how many there were."""
         total = 0
-        while batch := await self._run(self._database.rotate):
-            total += batch
+        for rotate in (self._database.rotate, self._database.shelf.rotate):
+            while batch := await self._run(rotate):
+                total += batch
         return total
+
+    def shelf(self, kind: str) -> SqliteShelf:
+        """Where things of one kind are kept beside the sessions."""
+        return SqliteShelf(kind, self._database.shelf, self._run)
 
     def _save(self, record: SessionRecord) -> SessionRecord | None:
         written = self._database.save(record)
@@ -91,6 +102,7 @@ class SqliteSessionStore:
             # The write stands; what cannot be swept now is swept the next time.
             with suppress(SessionStoreError):
                 self._database.sweep()
+                self._database.shelf.sweep()
         return written
 
     async def _run(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
@@ -99,3 +111,32 @@ class SqliteSessionStore:
         except RuntimeError as error:
             raise SessionStoreError("The session store is closed; open it for as long as sessions use it.") from error
         return await working
+
+
+class SqliteShelf:
+    """A Shelf in the file of a SqliteSessionStore, whose thread does the work."""
+
+    durable = True
+
+    def __init__(self, kind: str, shelf: SealedShelf, run: Run) -> None:
+        self._kind = kind
+        self._shelf = shelf
+        self._run = run
+
+    async def put(self, *things: Shelved) -> None:
+        await self._run(self._shelf.put, self._kind, things)
+
+    async def get(self, name: str) -> bytes | None:
+        return await self._run(self._shelf.get, self._kind, name)
+
+    async def take(self, name: str) -> bytes | None:
+        return await self._run(self._shelf.take, self._kind, name)
+
+    async def remove(self, *names: str) -> None:
+        await self._run(self._shelf.remove, self._kind, names)
+
+    async def remove_of(self, owner: str) -> None:
+        await self._run(self._shelf.remove_of, self._kind, owner)
+
+    async def all(self) -> tuple[bytes, ...]:
+        return await self._run(self._shelf.all, self._kind)
