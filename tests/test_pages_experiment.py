@@ -10,8 +10,10 @@ from streamlit.testing.v1 import AppTest
 from test_pages import OneSeat
 
 from session_core.config import PRESETS
-from session_core.dashboard import loaders
+from session_core.dashboard import lab_loaders, loaders
 from session_core.errors import ConfigError
+from session_core.lab import run_sweep
+from session_core.lab_jobs import plan
 from session_core.sim.run import run
 
 SIMULATE, COMPARE = "experiment/simulate.py", "experiment/compare.py"
@@ -41,7 +43,7 @@ def texts(app: AppTest) -> str:
 
 def pressed(app: AppTest, key: str) -> AppTest:
     app.button(key=key).click().run()
-    assert loaders.sweeps.wait(SWEEP_S_MAX)
+    assert lab_loaders.sweeps.wait(SWEEP_S_MAX)
     return app.run()
 
 
@@ -80,7 +82,7 @@ def test_without_a_policy_there_is_nothing_to_run() -> None:
 def test_a_shared_address_shows_the_very_run() -> None:
     """Its verdict, story, picture and digest: the same that the engine gives for that name."""
     app = opened(SIMULATE, **NIGHT)
-    expected = run(loaders.catalogue().scenarios["wake-before-network"], PRESETS["professional"], 3)
+    expected = run(lab_loaders.catalogue().scenarios["wake-before-network"], PRESETS["professional"], 3)
     assert "✓ Professional kept the session; every check holds." in texts(app)
     assert "network back after 20 s, refreshed at the" in texts(app)
     assert expected.digest in texts(app)
@@ -172,6 +174,33 @@ def test_a_stranger_in_a_comparison_is_a_sentence() -> None:
     assert app.selectbox(key="after").value == "professional"
 
 
+RECORDED = {"from": "Recorded runs"}
+
+
+def test_without_two_sides_of_recorded_runs_the_page_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under Simulate, or by the command, with this very store."""
+    monkeypatch.setattr(loaders, "recorded_runs", tuple)
+    app = opened(COMPARE, **RECORDED)
+    assert not app.exception
+    assert "Two sides are needed, and the event store has runs of none." in texts(app)
+    assert "--db lab.duckdb" in texts(app)
+
+
+def test_recorded_runs_are_compared_side_by_side() -> None:
+    """Differences first, then where they are, the pair that differs most as two timelines, and every run."""
+    store, catalogue = loaders.open_store(), lab_loaders.catalogue().scenarios
+    some = [catalogue[name] for name in ("lid-close-overnight", "wake-before-network")]
+    run_sweep(plan(some, [PRESETS["basic"], PRESETS["professional"]], range(1, 6)), processes=1, store=store)
+    app = opened(COMPARE, **RECORDED, recorded_before="basic · 0.1.0", recorded_after="professional · 0.1.0")
+    assert not app.exception
+    assert "**professional · 0.1.0** instead of **basic · 0.1.0**: " in texts(app)
+    found, where, ranked = (frame.value for frame in app.dataframe)
+    assert found["Verdict"].tolist()[0] == "▲ better"
+    assert (where["Runs each"].tolist(), len(ranked)) == ([5, 5], 20)
+    app.selectbox(key="recorded_of").select("wake-before-network").run()
+    assert [len(frame.value) for frame in app.dataframe][1:] == [1, 10]
+
+
 def test_a_broken_scenario_file_takes_nothing_else_away(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its sentence names the file and the line; the others can be run."""
     from pathlib import Path
@@ -180,7 +209,7 @@ def test_a_broken_scenario_file_takes_nothing_else_away(tmp_path: object, monkey
     good = Path("data/scenarios/workday.toml").read_text(encoding="utf-8")
     (folder / "workday.toml").write_text(good, encoding="utf-8")
     (folder / "typo.toml").write_text(good.replace('family = "', 'famly = "'), encoding="utf-8")
-    monkeypatch.setattr(loaders, "CATALOGUE", folder)
+    monkeypatch.setattr(lab_loaders, "CATALOGUE", folder)
     app = opened(SIMULATE)
     assert "typo.toml, line" in texts(app)
     assert app.checkbox(key="pick_workday")
@@ -188,11 +217,11 @@ def test_a_broken_scenario_file_takes_nothing_else_away(tmp_path: object, monkey
 
 def test_a_policy_of_ones_own_can_be_added() -> None:
     """It is called like its file, may be chosen at once, and a mistake in it is a sentence without a path."""
-    assert loaders.add_policy("patient.toml", b"heartbeat_s = 600\n") == "patient"
-    assert loaders.policies()["patient"].heartbeat_s == 600
+    assert lab_loaders.add_policy("patient.toml", b"heartbeat_s = 600\n") == "patient"
+    assert lab_loaders.policies()["patient"].heartbeat_s == 600
     app = opened(SIMULATE, scenario="workday", policy="patient", seed="1")
     assert "Patient kept the session" in texts(app)
     assert "--policy patient.toml" in texts(app)
     with pytest.raises(ConfigError) as refused:
-        loaders.add_policy("patient.toml", b"hartbeat_s = 600\n")
+        lab_loaders.add_policy("patient.toml", b"hartbeat_s = 600\n")
     assert str(refused.value).startswith("In patient.toml: ")

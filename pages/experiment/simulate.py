@@ -3,10 +3,10 @@
 import streamlit as st
 from parts import choosing, run_story, verdict_matrix
 
-from session_core.dashboard import loaders, selection, verdicts
+from session_core.dashboard import lab_loaders, selection, verdicts
 from session_core.errors import ConfigError
 
-catalogue, policies = loaders.catalogue(), loaders.policies()
+catalogue, policies = lab_loaders.catalogue(), lab_loaders.policies()
 st.title("Simulate", anchor=False)
 for trouble in catalogue.troubles:
     st.warning(trouble, icon=":material/edit_document:")

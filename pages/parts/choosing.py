@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from session_core.dashboard import loaders, selection, verdicts
+from session_core.dashboard import lab_loaders, selection, verdicts
 from session_core.errors import ConfigError
 from session_core.lab_jobs import plan
 
@@ -65,6 +65,6 @@ def _own_policy() -> None:
         file = st.file_uploader("Policy file", type="toml", max_upload_size=POLICY_BYTES_MAX_MB, key="own_policy")
         if file is not None:
             try:
-                st.caption(f"The policy **{loaders.add_policy(file.name, file.getvalue())}** can be chosen now.")
+                st.caption(f"The policy **{lab_loaders.add_policy(file.name, file.getvalue())}** can be chosen now.")
             except ConfigError as error:
                 st.info(str(error), icon=":material/edit_document:")

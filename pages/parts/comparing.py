@@ -5,7 +5,7 @@ from typing import NamedTuple
 import streamlit as st
 from parts import sweep
 
-from session_core.dashboard import comparison, loaders, selection, verdicts
+from session_core.dashboard import comparison, lab_loaders, selection, verdicts
 from session_core.lab_jobs import Job, plan
 from session_core.sim.scenario import Scenario
 
@@ -46,21 +46,21 @@ def choose(scenarios, policies):  # noqa: ANN001, ANN201
 
 def play(chosen):  # noqa: ANN001, ANN201 - the runs, None until all are there
     st.badge("Simulated", icon=":material/experiment:", color="violet")
-    runs = loaders.sweeps.find(chosen.jobs)
+    runs = lab_loaders.sweeps.find(chosen.jobs)
     if None not in runs:
         return runs
-    going = loaders.sweeps.progress().running
-    missing = loaders.sweeps.missing(chosen.jobs)
-    label = verdicts.button(missing, loaders.sweeps.estimate_s(missing))
+    going = lab_loaders.sweeps.progress().running
+    missing = lab_loaders.sweeps.missing(chosen.jobs)
+    label = verdicts.button(missing, lab_loaders.sweeps.estimate_s(missing))
     if st.button(label, icon=":material/play_arrow:", type="primary", key="run", disabled=going):
-        loaders.sweeps.start(missing)
+        lab_loaders.sweeps.start(missing)
         st.rerun()
     st.fragment(_progress, run_every=0.5 if going else None)(was_going=going)
     return None
 
 
 def _progress(*, was_going: bool) -> None:
-    progress = loaders.sweeps.progress()
+    progress = lab_loaders.sweeps.progress()
     if was_going and not progress.running:
         st.rerun()
     sweep.tell(progress)

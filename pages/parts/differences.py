@@ -2,25 +2,25 @@
 
 import streamlit as st
 
-from session_core.dashboard import comparison, lanes, loaders, timeline, timeline_chart
+from session_core.dashboard import comparison, lab_loaders, lanes, timeline, timeline_chart
 from session_core.dashboard.timeline_chart import Panel
 
 
 def draw(chosen, runs) -> None:  # noqa: ANN001 - the choice and its runs
-    _differences(chosen, runs)
+    before, after, *_ = chosen.parts(runs)
+    table(before, after, names=(chosen.before, chosen.after))
     _control(chosen, runs)
     _timelines(chosen)
-    _table(chosen, runs)
+    ranking([*before, *after], file_name=f"{chosen.scenario.name}.csv")
 
 
-def _differences(chosen, runs) -> None:  # noqa: ANN001
-    before, after, *_ = chosen.parts(runs)
+def table(before, after, *, names) -> None:  # noqa: ANN001 - runs of both sides, and what the sides are called
     found = comparison.differences(before, after)
-    said = comparison.sentence(found, before=chosen.before, after=chosen.after)
+    said = comparison.sentence(found, before=names[0], after=names[1])
     st.markdown(f"#### {said}")
     with st.container(border=True, key="differences"):
         st.subheader("Differences, the largest first", anchor=False)
-        shown = comparison.table(found, before=chosen.before, after=chosen.after)
+        shown = comparison.table(found, before=names[0], after=names[1])
         st.dataframe(shown, hide_index=True, alt=said.replace("*", ""), height="content")
         st.caption(
             f"Means of {len(before)} runs each, with the same seeds. Within noise: less than two standard errors."
@@ -42,20 +42,25 @@ def _timelines(chosen) -> None:  # noqa: ANN001
     with st.container(border=True, key="timelines"):
         st.subheader("The same run twice", anchor=False)
         seed = st.number_input("Seed", 1, quarter, 1, key="seed", bind="query-params", width=160)
-        panels = [_panel(chosen.jobs[side * quarter + int(seed) - 1]) for side in (0, 1)]
-        st.plotly_chart(
-            timeline_chart.timelines(panels, focus=_focus(panels)),
-            key="twice",
-            config=timeline_chart.TOOLS,
-            alt=f"Timelines of seed {seed} under {chosen.before} and {chosen.after}, one below the other.",
-        )
-        st.caption(timeline_chart.LEGEND)
+        jobs = [chosen.jobs[side * quarter + int(seed) - 1] for side in (0, 1)]
+        twice([(job.policy.name, lab_loaders.run_of(job).events) for job in jobs], about=f"seed {seed}")
 
 
-def _panel(job) -> Panel:  # noqa: ANN001
-    run = loaders.run_of(job)
-    users = lanes.users_of(run.events)
-    return Panel(job.policy.name, timeline.build(lanes.about(run.events, users[0]) if users else run.events))
+def twice(sides, *, about) -> None:  # noqa: ANN001 - name and events of each side, and what run it is
+    panels = [_panel(name, events) for name, events in sides]
+    names = " and ".join(name for name, _ in sides)
+    st.plotly_chart(
+        timeline_chart.timelines(panels, focus=_focus(panels)),
+        key="twice",
+        config=timeline_chart.TOOLS,
+        alt=f"Timelines of {about} under {names}, one below the other.",
+    )
+    st.caption(timeline_chart.LEGEND)
+
+
+def _panel(name, events) -> Panel:  # noqa: ANN001
+    users = lanes.users_of(events)
+    return Panel(name, timeline.build(lanes.about(events, users[0]) if users else events))
 
 
 def _focus(panels):  # noqa: ANN001, ANN202
@@ -65,9 +70,8 @@ def _focus(panels):  # noqa: ANN001, ANN202
     return None if moment is None else (moment.from_s, moment.until_s)
 
 
-def _table(chosen, runs) -> None:  # noqa: ANN001
-    before, after, *_ = chosen.parts(runs)
-    every = list({_key(run): run for run in [*before, *after]}.values())
+def ranking(runs, *, file_name) -> None:  # noqa: ANN001
+    every = list({(run.policy, run.version, run.scenario, run.seed): run for run in runs}.values())
     with st.container(border=True, key="every_run"):
         st.subheader("Every run, the best first", anchor=False)
         st.dataframe(
@@ -76,12 +80,8 @@ def _table(chosen, runs) -> None:  # noqa: ANN001
         st.download_button(
             "Export as CSV",
             comparison.to_csv(every),
-            file_name=f"{chosen.scenario.name}.csv",
+            file_name=file_name,
             mime="text/csv",
             icon=":material/download:",
             on_click="ignore",
         )
-
-
-def _key(run) -> tuple[str, int]:  # noqa: ANN001
-    return run.policy, run.seed

@@ -4,7 +4,7 @@ import streamlit as st
 from parts import timeline_view
 
 from session_core.config import PRESETS
-from session_core.dashboard import lanes, loaders, selection, story, timeline, verdicts
+from session_core.dashboard import lab_loaders, lanes, selection, story, timeline, verdicts
 from session_core.errors import SessionCoreError
 from session_core.sim.scenario import to_toml
 
@@ -14,7 +14,7 @@ AGAIN = "played_again"
 def show(job, policies, *, user) -> None:  # noqa: ANN001 - the run, the names of policies, and who is looked at
     _head(job, policies)
     try:
-        run = loaders.run_of(job)
+        run = lab_loaders.run_of(job)
     except SessionCoreError as error:
         st.info(f"This scenario cannot be played: {error}", icon=":material/error:")
         return
@@ -63,7 +63,7 @@ def _user(job, users, user):  # noqa: ANN001, ANN202
 def _actions(job, run, user) -> None:  # noqa: ANN001
     with st.container(horizontal=True, key="actions"):
         if st.button("Replay", icon=":material/replay:", help="Plays it anew and compares every event."):
-            st.session_state[AGAIN] = (run.digest, loaders.replay(job).digest)
+            st.session_state[AGAIN] = (run.digest, lab_loaders.replay(job).digest)
         with st.popover("Copy link", icon=":material/link:"):
             st.code(verdicts.link(selection.page_url(), job, user=user), language=None, wrap_lines=True)
         with st.popover("Copy command", icon=":material/terminal:"):

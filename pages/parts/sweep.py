@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from session_core.dashboard import loaders
+from session_core.dashboard import lab_loaders
 
 
 def tell(progress) -> None:  # noqa: ANN001 - what the sweep says of itself
@@ -11,7 +11,7 @@ def tell(progress) -> None:  # noqa: ANN001 - what the sweep says of itself
             st.progress(progress.share, text=f"{progress.done:,} of {progress.planned:,} runs")
             label = "Stopping…" if progress.stopping else "Stop"
             st.button(
-                label, icon=":material/stop:", key="stop", disabled=progress.stopping, on_click=loaders.sweeps.stop
+                label, icon=":material/stop:", key="stop", disabled=progress.stopping, on_click=lab_loaders.sweeps.stop
             )
     elif progress.trouble:
         st.warning(progress.trouble, icon=":material/error:")

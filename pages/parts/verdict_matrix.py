@@ -3,7 +3,7 @@
 import streamlit as st
 from parts import sweep
 
-from session_core.dashboard import loaders, selection, verdicts
+from session_core.dashboard import lab_loaders, loaders, selection, verdicts
 
 MATRIX = "matrix"
 ROWS_MAX, TALL_PX = 15, 560
@@ -11,18 +11,18 @@ ROWS_MAX, TALL_PX = 15, 560
 
 def draw(jobs) -> None:  # noqa: ANN001 - what the choice comes to
     st.badge("Simulated", icon=":material/experiment:", color="violet")
-    going = loaders.sweeps.progress().running
-    label = verdicts.button(jobs, loaders.sweeps.estimate_s(jobs))
+    going = lab_loaders.sweeps.progress().running
+    label = verdicts.button(jobs, lab_loaders.sweeps.estimate_s(jobs))
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(label, icon=":material/play_arrow:", type="primary", key="run", disabled=going):
-            loaders.sweeps.start(jobs, store=loaders.open_store() if st.session_state.get("record") else None)
+            lab_loaders.sweeps.start(jobs, store=loaders.open_store() if st.session_state.get("record") else None)
             st.rerun()
         st.toggle("Record", key="record", help="Keeps the events of these runs for the other pages.")
     st.fragment(_live, run_every=0.5 if going else None)(jobs, was_going=going)
 
 
 def _live(jobs, *, was_going: bool) -> None:  # noqa: ANN001
-    progress, runs = loaders.sweeps.progress(), loaders.sweeps.find(jobs)
+    progress, runs = lab_loaders.sweeps.progress(), lab_loaders.sweeps.find(jobs)
     if was_going and not progress.running:
         st.rerun()
     sweep.tell(progress)

@@ -121,6 +121,11 @@ def _error(figures: Sequence[float]) -> float:
     return variance(figures) / len(figures) if len(figures) > 1 else 0.0
 
 
+def distance(before: Run, after: Run) -> float:
+    """How far apart two runs are: what of their figures changed, all shares together."""
+    return sum(one.size for one in differences([before], [after]))
+
+
 def sentence(found: Iterable[Difference], *, before: str, after: str) -> str:
     """What did the change buy?"""
     told = [one for one in found if one.verdict in ("better", "worse")]
@@ -191,6 +196,7 @@ def ranked(runs: Iterable[Run]) -> pd.DataFrame:
     rows = [
         {
             "": marks.get(_rank(run)[:-1], ""),
+            "Scenario": run.scenario,
             "Policy": run.policy,
             "Seed": run.seed,
             "Passed": "✓" if run.passed else "✕",
@@ -205,7 +211,7 @@ def ranked(runs: Iterable[Run]) -> pd.DataFrame:
 def _rank(run: Run) -> tuple[object, ...]:
     woke = run.wake_to_success_ms
     figures = (not run.passed, run.sign_outs, run.visible_errors, -run.ux_score, math.inf if woke is None else woke)
-    return (*figures, (run.policy, run.seed))
+    return (*figures, (run.scenario, run.policy, run.seed))
 
 
 def control_of(scenario: Scenario) -> Scenario:

@@ -1,32 +1,26 @@
-"""What the pages load: one function per question, cached as long as nothing new was stored."""
+"""What the pages load of the event log: one function per question, cached as long as nothing new was stored."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import msgspec
 import pandas as pd
 import streamlit as st
 
 from session_core.clock import SystemClock
-from session_core.config import PRESETS, SessionPolicy, read_policy
-from session_core.dashboard import session_words
+from session_core.dashboard import lab_loaders, recorded, session_words
 from session_core.dashboard.cards import Answer, Card
 from session_core.dashboard.figures import fitted
 from session_core.dashboard.filling import Filling
 from session_core.dashboard.freshness import SteadyCount
 from session_core.dashboard.session_words import Opened
-from session_core.dashboard.sweeps import Sweeps, name_of
 from session_core.dashboard.view import View
-from session_core.errors import ConfigError, EventStoreError
-from session_core.lab_jobs import Job
-from session_core.sim.run import Run, run
-from session_core.sim.scenario import CATALOGUE, Scenario, read_scenario
+from session_core.errors import EventStoreError
+from session_core.events import Event
+from session_core.sim.run import Run
 from session_core.store import EVERYTHING, Filters, TimeRange, error_queries, queries, session_queries, ux_queries
 from session_core.store.descriptions import describe_fact, fact_of
 from session_core.store.event_store import EventStore
@@ -40,9 +34,8 @@ HOLD_S = 10.0
 STALE_S = 60.0
 ANSWERS_MAX = 128
 LOG_LINES_MAX = 40
-RUNS_MAX = 8
-OWN_POLICIES_MAX = 50
-SWEEP_END_S_MAX = 5.0
+OPENED_MAX = 8
+WORK_END_S_MAX = 5.0
 # A log of what a session does says nothing new by these.
 QUIET_KINDS = frozenset({"UserActed", "ClockSkewEstimated"})
 
@@ -73,8 +66,6 @@ QUESTIONS: dict[str, Question] = {
 _clock = SystemClock()
 _store: LateStore | None = None
 _appended = SteadyCount(HOLD_S)
-_own_policies: dict[str, SessionPolicy] = {}
-sweeps = Sweeps(_clock)
 filling = Filling(_clock)
 
 
@@ -87,10 +78,10 @@ def attach(store: LateStore) -> None:
 
 def detach() -> None:
     global _store  # noqa: PLW0603
-    for work in (sweeps, filling):
+    for work in (lab_loaders.sweeps, filling):
         work.stop()
-    for work in (sweeps, filling):
-        work.wait(SWEEP_END_S_MAX)
+    for work in (lab_loaders.sweeps, filling):
+        work.wait(WORK_END_S_MAX)
     _store = None
 
 
@@ -170,37 +161,14 @@ def session_opened(session_id: str, zone: str) -> Opened | None:
     return _session_opened(session_id, zone, _version())
 
 
-class Catalogue(NamedTuple):
-    """The scenarios that can be read, and a sentence for each file that cannot."""
-
-    scenarios: Mapping[str, Scenario]
-    troubles: tuple[str, ...]
+def recorded_runs() -> tuple[Run, ...]:
+    """The newest first; each once. Raises EventStoreError."""
+    return _recorded_runs(_version())
 
 
-def catalogue() -> Catalogue:
-    """As the files are now: a tester's new scenario is there at once."""
-    return _catalogue(tuple((str(path), path.stat().st_mtime_ns) for path in sorted(CATALOGUE.glob("*.toml"))))
-
-
-def policies() -> Mapping[str, SessionPolicy]:
-    """The built-in ones, and those that were uploaded since the app started."""
-    return {**PRESETS, **_own_policies}
-
-
-def add_policy(file_name: str, content: bytes) -> str:
-    """Take in an uploaded TOML file; its policy's name. Raises ConfigError, which names the setting."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / (Path(file_name).name or "policy.toml")
-        path.write_bytes(content)
-        try:
-            policy = read_policy(str(path))
-        except ConfigError as error:
-            raise ConfigError(str(error).replace(f"{folder}/", "")) from None
-    while len(_own_policies) >= OWN_POLICIES_MAX:
-        del _own_policies[next(iter(_own_policies))]
-    if policy.name not in PRESETS:
-        _own_policies[policy.name] = policy
-    return policy.name
+def recorded_events(run: Run) -> list[Event]:
+    """What was logged of a recorded run; nothing where its events are gone."""
+    return session_queries.run_events(_opened(), f"{run.scenario}/{run.policy}/{run.seed}/{run.version}")
 
 
 def open_store() -> EventStore | None:
@@ -215,16 +183,6 @@ def fill_sample() -> None:
     """In the background, if the store can be used."""
     if (store := open_store()) is not None:
         filling.start(store)
-
-
-def run_of(job: Job) -> Run:
-    """The run with its events; the last few are kept, because each is the same whoever asks."""
-    return _run_of(name_of(job), job)
-
-
-def replay(job: Job) -> Run:
-    """The run made anew, whatever is kept."""
-    return run(job.scenario, job.policy, job.seed)
 
 
 def _opened() -> EventStore:
@@ -273,28 +231,14 @@ def _sessions_found(
     return session_queries.sessions(_opened(), TimeRange(start_s, end_s), filters, search=search, only=only)
 
 
-@st.cache_resource(max_entries=RUNS_MAX, show_spinner=False)
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _recorded_runs(version: tuple[str, int]) -> tuple[Run, ...]:
+    assert version
+    return recorded.read_runs(queries.runs(_opened()))
+
+
+@st.cache_resource(max_entries=OPENED_MAX, show_spinner=False)
 def _session_opened(session_id: str, zone: str, version: tuple[str, int]) -> Opened | None:
     assert version
     events = session_queries.session_events(_opened(), session_id)
     return session_words.opened(events, zone=zone) if events else None
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _catalogue(files: tuple[tuple[str, int], ...]) -> Catalogue:
-    scenarios, troubles = [], []
-    for file, _ in files:
-        try:
-            scenarios.append(read_scenario(Path(file)))
-        except ConfigError as error:
-            troubles.append(str(error).replace(f"{CATALOGUE}/", ""))
-    ranked = sorted(scenarios, key=lambda scenario: (scenario.number or 10_000, scenario.name))
-    return Catalogue({scenario.name: scenario for scenario in ranked}, tuple(troubles))
-
-
-@st.cache_resource(max_entries=RUNS_MAX, show_spinner="Playing the scenario…")
-def _run_of(name: str, _job: Job) -> Run:
-    assert name == name_of(_job)
-    made = run(_job.scenario, _job.policy, _job.seed)
-    sweeps.keep(_job, made)
-    return made

@@ -47,6 +47,12 @@ def session_events(store: EventStore, session_id: str, *, events_max: int = EVEN
     return [_event(row, origins) for row in reversed(rows)]
 
 
+def run_events(store: EventStore, run_id: str) -> list[Event]:
+    """Every event of one simulated run, by boot second."""
+    origins: dict[tuple[Any, ...], Origin] = {}
+    return [_event(row, origins) for row in store.read(_RUN_EVENTS, {"run_id": run_id}).to_pylist()]
+
+
 def session_log(store: EventStore, session_id: str, *, lines_max: int = 200) -> pd.DataFrame:
     """The latest events of one session, newest first: happened_at, seq, kind, fact (a dict with its `kind`)."""
     parameters = {"session_id": session_id, "lines_max": lines_max}
@@ -127,10 +133,15 @@ ORDER BY interruptions DESC, visible_errors DESC, last_at DESC, session_id
 LIMIT $rows_max
 """
 
-_EVENTS = """
+_TOLD = """
 SELECT stream_id, session_id, user_id, device, source, policy, app_version, run_id, scenario, seq,
     epoch_us(happened_at) AS moment_us, monotonic, boot, fact
 FROM events
+"""
+
+_RUN_EVENTS = f"{_TOLD} WHERE run_id = $run_id ORDER BY boot, stream_id, seq"
+
+_EVENTS = f"""{_TOLD}
 WHERE session_key = key_of($session_id) AND session_id = $session_id
 ORDER BY max(happened_at) OVER (PARTITION BY stream_id ORDER BY seq) DESC, stream_id DESC, seq DESC
 LIMIT $events_max
