@@ -107,6 +107,7 @@ PROVIDER_SETTINGS: Mapping[str, str] = {
     "access_token_format": "A signed JWT, or an opaque string",
     "signing_alg": "How tokens are signed",
     "id_token_on_refresh": "Whether a refresh brings a new ID token",
+    "dpop_nonce_s": "How often the nonce changes that proofs of possession must carry; they need none without it",
 }
 # Where the class says it in its own words, nothing stands here or what goes before them.
 EVENTS: Mapping[str, str] = {

@@ -25,6 +25,7 @@ COOKIE_NAME = "idp_session"
 SCOPES = ("openid", "profile", "email", "offline_access", "api")
 PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 _CODE_CHALLENGE = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,7 @@ class AuthorizationRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_age_s: float | None
     carried: Mapping[str, str]
     nonce: str | None
+    dpop_jkt: str | None
 
     def refused(self, code: str, description: str) -> RefusedByRedirectError:
         return RefusedByRedirectError(code, description, callback=self.redirect_uri, carried=self.carried)
@@ -108,6 +110,7 @@ def _read(parts: Parts, params: Mapping[str, str], client: Client, redirect_uri:
         max_age_s=float(max_age) if max_age and max_age.isdecimal() else None,
         carried=carried,
         nonce=params.get("nonce"),
+        dpop_jkt=params.get("dpop_jkt"),
     )
     for wrong, code, description in _faults_in(params, request):
         if wrong:
@@ -128,6 +131,7 @@ def _faults_in(params: Mapping[str, str], request: AuthorizationRequest) -> tupl
         (not request.prompts <= PROMPTS, "invalid_request", "This prompt is unknown."),
         ("none" in request.prompts and len(request.prompts) > 1, "invalid_request", "prompt=none stands alone."),
         (not (max_age.isascii() and max_age.isdecimal()), "invalid_request", "max_age is a number of seconds."),
+        (not _THUMBPRINT.fullmatch(params.get("dpop_jkt", "x" * 43)), "invalid_request", "dpop_jkt is no thumbprint."),
     )
 
 
@@ -151,6 +155,7 @@ def _home(parts: Parts, request: AuthorizationRequest, session: ProviderSession,
         auth_time=session.auth_time,
         nonce=request.nonce,
         session_id=session.session_id,
+        dpop_jkt=request.dpop_jkt,
     )
     code = parts.grants.issue_code(
         grant, redirect_uri=request.redirect_uri, code_challenge=request.code_challenge, now=now

@@ -97,6 +97,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `grace_s` is how long a just-spent refresh token is answered with its successor again; after that, using it
     revokes the whole family. A refresh token lives `refresh_ttl_s` from its issue, and rotation issues a new one.
+    `dpop_nonce_s` is how often the nonce changes that a proof of possession must carry; without it none must.
     """
 
     issuer: str = "http://127.0.0.1:8700"
@@ -111,6 +112,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
     access_token_format: AccessTokenFormat = AccessTokenFormat.JWT
     signing_alg: SigningAlg = SigningAlg.RS256
     id_token_on_refresh: bool = True
+    dpop_nonce_s: float | None = None
 
     def __post_init__(self) -> None:
         _require_url("issuer", self.issuer)
@@ -121,6 +123,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True):
         require("grace_s", self.grace_s, 0, DAY_S)
         require("code_ttl_s", self.code_ttl_s, 1, 600)
         require("session_ttl_s", self.session_ttl_s, 1, 365 * DAY_S)
+        require("dpop_nonce_s", self.dpop_nonce_s, 1, DAY_S)
         _require_word("access_token_format", self.access_token_format, AccessTokenFormat)
         _require_word("signing_alg", self.signing_alg, SigningAlg)
         _require_unique("clients", [client.client_id for client in self.clients])

@@ -84,12 +84,19 @@ class EmbeddedProvider:
         return answer
 
     def tokens_for(
-        self, username: str, *, now: float, client_id: str = "session-lab", scope: str = "openid api"
+        self,
+        username: str,
+        *,
+        now: float,
+        client_id: str = "session-lab",
+        scope: str = "openid api",
+        dpop_jkt: str | None = None,
     ) -> bytes:
         """A token answer as though the user had just signed in through the page; for simulations and tests."""
         user = self._parts.accounts.user(username)
-        grant = Grant(client_id=client_id, username=user.username, scope=scope, auth_time=now)
-        issued = self._parts.grants.first_tokens(self._parts.grants.open_family(grant, now=now), now=now)
+        grant = Grant(client_id=client_id, username=user.username, scope=scope, auth_time=now, dpop_jkt=dpop_jkt)
+        family = self._parts.grants.open_family(grant, now=now)
+        issued = self._parts.grants.first_tokens(family, now=now, dpop_jkt=dpop_jkt)
         return msgspec.json.encode(token_endpoint.token_answer(issued, now=now))
 
     def end_sessions_of(self, username: str, *, now: float) -> None:
@@ -153,6 +160,8 @@ class EmbeddedProvider:
             answer = route.act(self._parts, inbound, now)
         except RefusedError as error:
             answer, outcome = error.answer(), error.code
+        if "dpop" in inbound.headers:
+            answer = self._parts.proofs.with_nonce(answer, now=now)
         if inbound.method == "HEAD" and not answer.chunks:
             headers = {"content-length": str(len(answer.body)), **answer.headers}
             answer = msgspec.structs.replace(answer, headers=headers, body=b"")

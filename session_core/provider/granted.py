@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import msgspec
 
@@ -10,7 +11,10 @@ NEVER_S = -math.inf
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """Who allowed what to whom. `username` is None where a client acts for itself."""
+    """Who allowed what to whom. `username` is None where a client acts for itself.
+
+    `dpop_jkt` is the thumbprint of the key without which the code or the refresh token is of no use.
+    """
 
     client_id: str
     username: str | None
@@ -18,6 +22,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     auth_time: float
     nonce: str | None = None
     session_id: str | None = None
+    dpop_jkt: str | None = None
 
     @property
     def subject(self) -> str:
@@ -46,6 +51,7 @@ class Issued(msgspec.Struct, frozen=True, kw_only=True):
     scope: str
     refresh_token: str | None
     id_token: str | None
+    dpop_jkt: str | None = None
 
     def __repr__(self) -> str:
         return f"Issued(expires_at={self.expires_at}, scope={self.scope!r})"
@@ -66,6 +72,9 @@ class Family(msgspec.Struct, kw_only=True):
     def __repr__(self) -> str:
         return f"Family(serial={self.serial}, revoked={self.revoked})"
 
+    def stands(self, now: float) -> bool:
+        return not self.revoked and now < self.expires_at
+
 
 class Access(msgspec.Struct, kw_only=True):
     """What an access token allows, while its family stands."""
@@ -74,3 +83,9 @@ class Access(msgspec.Struct, kw_only=True):
     scope: str
     issued_at: float
     expires_at: float
+    dpop_jkt: str | None = None
+
+
+def confirmation(dpop_jkt: str | None) -> dict[str, Any]:
+    """RFC 9449 §6: what says of a token that it is bound to a key."""
+    return {} if dpop_jkt is None else {"cnf": {"jkt": dpop_jkt}}

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from session_core.provider.answers import RefusedError
 from session_core.provider.config import AccessTokenFormat, ProviderConfig
-from session_core.provider.granted import Access, CodeGrant, Family, Grant, Issued
+from session_core.provider.granted import Access, CodeGrant, Family, Grant, Issued, confirmation
 from session_core.provider.keys import KeyRing
 from session_core.provider.ledger import Ledger
 
@@ -73,25 +73,38 @@ class Grants:
         self._families[family.family_id] = family
         return family
 
-    def first_tokens(self, family: Family, *, now: float) -> Issued:
+    def first_tokens(self, family: Family, *, now: float, dpop_jkt: str | None = None) -> Issued:
         self._note("tokens_issued", family.grant, now)
-        return self._issue(family, family.grant.scope, self._refresh_token(family), now=now)
+        return self._issue(family, family.grant.scope, self._refresh_token(family), now=now, dpop_jkt=dpop_jkt)
 
-    def service_tokens(self, grant: Grant, *, now: float) -> Issued:
+    def service_tokens(self, grant: Grant, *, now: float, dpop_jkt: str | None = None) -> Issued:
         """Client credentials: an access token only (RFC 6749 §4.4.3)."""
         self._note("tokens_issued", grant, now)
         lone = Family(family_id="", grant=grant, expires_at=now + self._config.access_ttl_s)
-        return self._issue(lone, grant.scope, None, now=now)
+        return self._issue(lone, grant.scope, None, now=now, dpop_jkt=dpop_jkt)
 
     def refresh(
-        self, token: str, *, client_id: str, scope: str | None, now: float, keeps_expiry: bool = False
+        self,
+        token: str,
+        *,
+        client_id: str,
+        scope: str | None,
+        now: float,
+        keeps_expiry: bool = False,
+        dpop_jkt: str | None = None,
     ) -> Issued:
-        """RFC 9700 §4.14.2: a spent refresh token outside the grace window revokes its whole family."""
+        """RFC 9700 §4.14.2: a spent refresh token outside the grace window revokes its whole family.
+
+        Not where its key is missing: a thief without it must not be able to sign the user out either.
+        """
         family, serial = self._find_refresh(token)
-        if family is None or family.grant.client_id != client_id or not _stands(family, now):
+        if family is None or family.grant.client_id != client_id or not family.stands(now):
             raise _invalid_grant("The refresh token is unknown, expired or revoked.")
+        if family.grant.dpop_jkt not in {None, dpop_jkt}:
+            raise _invalid_grant("The refresh token is bound to a key, and no proof by it came along.")
         if serial == family.serial:
-            return self._rotate(family, _narrowed(family.grant, scope), now=now, keeps_expiry=keeps_expiry)
+            narrowed = _narrowed(family.grant, scope)
+            return self._rotate(family, narrowed, now=now, keeps_expiry=keeps_expiry, dpop_jkt=dpop_jkt)
         if serial == family.serial - 1 and family.successor and now < family.rotated_at + self._config.grace_s:
             self._note("replay_answered", family.grant, now)
             return family.successor
@@ -102,7 +115,7 @@ class Grants:
     def find_family(self, token: str, *, now: float) -> Family | None:
         """The family a refresh token opens, if it is the valid one."""
         family, serial = self._find_refresh(token)
-        return family if family and serial == family.serial and _stands(family, now) else None
+        return family if family and serial == family.serial and family.stands(now) else None
 
     def revoke_family(self, family: Family, *, now: float) -> None:
         if not family.revoked:
@@ -123,7 +136,7 @@ class Grants:
 
     def standing_families(self, *, now: float) -> int:
         """How many families a refresh token can still open."""
-        return sum(_stands(family, now) for family in self._families.values())
+        return sum(family.stands(now) for family in self._families.values())
 
     def forget_refresh_tokens(self, *, now: float) -> None:
         """Every refresh token stops working; access tokens live on."""
@@ -159,24 +172,36 @@ class Grants:
 
     # Making tokens
 
-    def _rotate(self, family: Family, scope: str, *, now: float, keeps_expiry: bool) -> Issued:
+    def _rotate(self, family: Family, scope: str, *, now: float, keeps_expiry: bool, dpop_jkt: str | None) -> Issued:
         expires_at = family.access_expires_at if keeps_expiry else None
         self._note("tokens_refreshed", family.grant, now)
         if not self._config.rotates:
-            return self._issue(family, scope, None, now=now, expires_at=expires_at)
+            return self._issue(family, scope, None, now=now, expires_at=expires_at, dpop_jkt=dpop_jkt)
         family.serial += 1
         family.rotated_at = now
         family.expires_at = now + self._config.refresh_ttl_s
-        issued = self._issue(family, scope, self._refresh_token(family), now=now, expires_at=expires_at)
+        refresh_token = self._refresh_token(family)
+        issued = self._issue(family, scope, refresh_token, now=now, expires_at=expires_at, dpop_jkt=dpop_jkt)
         family.successor = issued if self._config.grace_s else None
         return issued
 
     def _issue(
-        self, family: Family, scope: str, refresh_token: str | None, *, now: float, expires_at: float | None = None
+        self,
+        family: Family,
+        scope: str,
+        refresh_token: str | None,
+        *,
+        now: float,
+        dpop_jkt: str | None,
+        expires_at: float | None = None,
     ) -> Issued:
         _sweep(self._access, now)
         access = Access(
-            family=family, scope=scope, issued_at=now, expires_at=expires_at or now + self._config.access_ttl_s
+            family=family,
+            scope=scope,
+            issued_at=now,
+            expires_at=expires_at or now + self._config.access_ttl_s,
+            dpop_jkt=dpop_jkt,
         )
         family.access_expires_at = access.expires_at
         token = self._ledger.keep_secret(self._access_token(access))
@@ -187,6 +212,7 @@ class Grants:
             scope=scope,
             refresh_token=refresh_token,
             id_token=self._id_token(family, now=now),
+            dpop_jkt=dpop_jkt,
         )
 
     def _access_token(self, access: Access) -> str:
@@ -202,6 +228,7 @@ class Grants:
             "jti": self._random("jti"),
             "iat": int(access.issued_at),
             "exp": int(access.expires_at),
+            **confirmation(access.dpop_jkt),
         }
         return self._keys.sign(claims, typ="at+jwt")
 
@@ -245,10 +272,6 @@ class Grants:
 
     def _note(self, what: str, grant: Grant, now: float) -> None:
         self._ledger.note(what, at=now, client_id=grant.client_id, username=grant.username)
-
-
-def _stands(family: Family, now: float) -> bool:
-    return not family.revoked and now < family.expires_at
 
 
 def _narrowed(grant: Grant, scope: str | None) -> str:

@@ -110,9 +110,11 @@ def basic_credentials(headers: Mapping[str, str]) -> tuple[str, str] | None:
     return unquote_plus(name), unquote_plus(secret)
 
 
-def bearer_token(headers: Mapping[str, str]) -> str | None:
+def access_token(headers: Mapping[str, str]) -> tuple[str, str] | None:
+    """The access token with the scheme it came by, `bearer` or `dpop`."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+    scheme = scheme.lower()
+    return (scheme, token.strip()) if scheme in {"bearer", "dpop"} else None
 
 
 def cookie(headers: Mapping[str, str], name: str) -> str | None:

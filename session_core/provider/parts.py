@@ -11,6 +11,7 @@ from session_core.provider.config import ProviderConfig
 from session_core.provider.grants import Grants
 from session_core.provider.keys import KeyRing
 from session_core.provider.ledger import Ledger, ProviderListener
+from session_core.provider.proofs import Proofs
 
 
 class Parts(NamedTuple):
@@ -20,6 +21,7 @@ class Parts(NamedTuple):
     grants: Grants
     keys: KeyRing
     ledger: Ledger
+    proofs: Proofs
 
 
 def make_parts(
@@ -41,4 +43,5 @@ def make_parts(
         grants=Grants(config, entropy=entropy, keys=keys, ledger=ledger),
         keys=keys,
         ledger=ledger,
+        proofs=Proofs(config, entropy=entropy),
     )

@@ -10,13 +10,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
+from session_core.dpop import ALGORITHM, BEARER, DPOP
 from session_core.provider.answers import NO_STORE, ProviderAnswer, RefusedError, json_answer
 from session_core.provider.authorize import SCOPES
 from session_core.provider.config import Client
-from session_core.provider.granted import Access, Grant, Issued
-from session_core.provider.inbound import Inbound, bearer_token, read_form
+from session_core.provider.granted import Access, Grant, Issued, confirmation
+from session_core.provider.inbound import Inbound, access_token, read_form
 from session_core.provider.parts import Parts
 
+BEARER_CHALLENGE = 'Bearer realm="session-lab"'
+DPOP_CHALLENGE = f'DPoP realm="session-lab", algs="{ALGORITHM}"'
 _CODE_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
@@ -24,9 +29,10 @@ def token(parts: Parts, inbound: Inbound, now: float) -> ProviderAnswer:
     params = read_form(inbound)
     client = parts.accounts.authenticate_client(inbound, params)
     grant_type = _needed(params, "grant_type")
+    dpop_jkt = parts.proofs.key_of(inbound, now=now)
     match grant_type:
         case "authorization_code":
-            issued = _exchange_code(parts, client, params, now)
+            issued = _exchange_code(parts, client, params, dpop_jkt, now)
         case "refresh_token":
             issued = parts.grants.refresh(
                 _needed(params, "refresh_token"),
@@ -34,9 +40,10 @@ def token(parts: Parts, inbound: Inbound, now: float) -> ProviderAnswer:
                 scope=params.get("scope"),
                 now=now,
                 keeps_expiry=inbound.keeps_expiry,
+                dpop_jkt=dpop_jkt,
             )
         case "client_credentials":
-            issued = _act_for_itself(parts, client, params, now)
+            issued = _act_for_itself(parts, client, params, dpop_jkt, now)
         case _:
             raise RefusedError("unsupported_grant_type", "Use authorization_code, refresh_token or client_credentials.")
     return json_answer(token_answer(issued, now=now))
@@ -46,7 +53,7 @@ def token_answer(issued: Issued, *, now: float) -> dict[str, Any]:
     """RFC 6749 §5.1. `expires_in` is what is left, so a replayed answer does not promise too much."""
     said = {
         "access_token": issued.access_token,
-        "token_type": "Bearer",
+        "token_type": BEARER if issued.dpop_jkt is None else DPOP,
         # Epoch seconds hold about a microsecond; 3600 must not become 3599.
         "expires_in": max(0, math.floor(issued.expires_at - now + 1e-5)),
         "refresh_token": issued.refresh_token,
@@ -73,9 +80,10 @@ def introspect(parts: Parts, inbound: Inbound, now: float) -> ProviderAnswer:
     access = parts.grants.find_access(value, now=now)
     family = parts.grants.find_family(value, now=now)
     if access:
-        grant, kind, said = access.family.grant, "access_token", _times(access)
+        grant, kind, said = access.family.grant, "access_token", _facts(access)
     elif family:
-        grant, kind, said = family.grant, "refresh_token", {"scope": family.grant.scope, "exp": int(family.expires_at)}
+        grant, kind = family.grant, "refresh_token"
+        said = {"scope": grant.scope, "exp": int(family.expires_at), **confirmation(grant.dpop_jkt)}
     else:
         return json_answer({"active": False})
     named = {"client_id": grant.client_id, "sub": grant.subject, "iss": parts.config.issuer}
@@ -100,17 +108,30 @@ def userinfo(parts: Parts, inbound: Inbound, now: float) -> ProviderAnswer:
 
 def authorized(parts: Parts, inbound: Inbound, now: float) -> Access:
     """RFC 6750 §3.1: the challenge of a request without a token carries no error."""
-    value = bearer_token(inbound.headers)
+    scheme, value = access_token(inbound.headers) or ("", "")
     access = parts.grants.find_access(value, now=now) if value else None
     if access is None:
-        challenge = 'Bearer realm="session-lab"' + (', error="invalid_token"' if value is not None else "")
-        raise RefusedError(
-            "invalid_token",
-            "The access token is missing, unknown, expired or revoked.",
-            status=401,
-            headers={"www-authenticate": challenge},
-        )
+        challenge = DPOP_CHALLENGE if scheme == "dpop" else BEARER_CHALLENGE
+        said = "The access token is missing, unknown, expired or revoked."
+        raise _unauthorized("invalid_token", said, challenge + (', error="invalid_token"' if scheme else ""))
+    if scheme == "dpop" or access.dpop_jkt is not None:
+        _require_holder(parts, inbound, scheme, value, access, now)
     return access
+
+
+def _require_holder(parts: Parts, inbound: Inbound, scheme: str, value: str, access: Access, now: float) -> None:
+    """RFC 9449 §7: a token that is bound to a key is of no use without a proof by it, and no other needs one."""
+    try:
+        dpop_jkt = parts.proofs.key_of(inbound, now=now, access_token=value) if scheme == "dpop" else None
+    except RefusedError as error:
+        raise _unauthorized(error.code, error.description, f'{DPOP_CHALLENGE}, error="{error.code}"') from None
+    if dpop_jkt is None or dpop_jkt != access.dpop_jkt:
+        said = "The access token is bound to another key, or to none, or came without a proof by its key."
+        raise _unauthorized("invalid_token", said, f'{DPOP_CHALLENGE}, error="invalid_token"')
+
+
+def _unauthorized(code: str, description: str, challenge: str) -> RefusedError:
+    return RefusedError(code, description, status=401, headers={"www-authenticate": challenge})
 
 
 def jwks(parts: Parts, _inbound: Inbound, _now: float) -> ProviderAnswer:
@@ -152,29 +173,36 @@ def discovery(parts: Parts, _inbound: Inbound, _now: float) -> ProviderAnswer:
                 "email",
             ],
             "authorization_response_iss_parameter_supported": True,
+            "dpop_signing_alg_values_supported": [ALGORITHM],
             "request_uri_parameter_supported": False,
         }
     )
 
 
-def _exchange_code(parts: Parts, client: Client, params: Mapping[str, str], now: float) -> Issued:
+def _exchange_code(parts: Parts, client: Client, params: Mapping[str, str], dpop_jkt: str | None, now: float) -> Issued:
+    """RFC 9449 §5: a public client's refresh token is bound to its key; a confidential one proves itself anyway."""
     held = parts.grants.find_code(_needed(params, "code"), client_id=client.client_id, now=now)
     if params.get("redirect_uri") != held.redirect_uri:
         raise RefusedError("invalid_grant", "redirect_uri differs from the one the code was asked with.")
     if not _proves(params.get("code_verifier", ""), held.code_challenge):
         raise RefusedError("invalid_grant", "The code_verifier does not fit the code_challenge.")
-    held.family = parts.grants.open_family(held.grant, now=now)
-    return parts.grants.first_tokens(held.family, now=now)
+    if held.grant.dpop_jkt not in {None, dpop_jkt}:
+        raise RefusedError("invalid_grant", "The code is bound to a key (dpop_jkt), and no proof by it came along.")
+    grant = msgspec.structs.replace(held.grant, dpop_jkt=dpop_jkt if client.secret is None else None)
+    held.family = parts.grants.open_family(grant, now=now)
+    return parts.grants.first_tokens(held.family, now=now, dpop_jkt=dpop_jkt)
 
 
-def _act_for_itself(parts: Parts, client: Client, params: Mapping[str, str], now: float) -> Issued:
+def _act_for_itself(
+    parts: Parts, client: Client, params: Mapping[str, str], dpop_jkt: str | None, now: float
+) -> Issued:
     if client.secret is None:
         raise RefusedError("unauthorized_client", "Only a confidential client may use client_credentials.")
     scope = params.get("scope", "api")
     if not set(scope.split()) <= {"api"}:
         raise RefusedError("invalid_scope", "A client acting for itself may ask for: api.")
     grant = Grant(client_id=client.client_id, username=None, scope=scope, auth_time=now)
-    return parts.grants.service_tokens(grant, now=now)
+    return parts.grants.service_tokens(grant, now=now, dpop_jkt=dpop_jkt)
 
 
 def _proves(code_verifier: str, code_challenge: str) -> bool:
@@ -190,5 +218,6 @@ def _needed(params: Mapping[str, str], name: str) -> str:
     return params[name]
 
 
-def _times(access: Access) -> dict[str, Any]:
-    return {"scope": access.scope, "iat": int(access.issued_at), "exp": int(access.expires_at)}
+def _facts(access: Access) -> dict[str, Any]:
+    times = {"scope": access.scope, "iat": int(access.issued_at), "exp": int(access.expires_at)}
+    return {**times, **confirmation(access.dpop_jkt)}
