@@ -11,13 +11,14 @@ import streamlit as st
 
 from session_core.errors import ConfigError
 from session_core.web.auth_context import explain_error
+from session_core.web.headers import forbidding
 from session_core.web.routes import lab_routes
 from session_core.web.running import run_lab
 from session_core.web.settings import alert_settings, read_settings, session_config
 
 try:
     settings = read_settings(os.environ)
-    session_config(settings, os.environ, port=st.get_option("server.port"))
+    config, _ = session_config(settings, os.environ, port=st.get_option("server.port"))
     alert_settings(settings)
 except ConfigError as error:
     raise SystemExit(f"Session Lab cannot start. {error}") from None
@@ -36,4 +37,10 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
             loaders.detach()
 
 
-app = st.App("pages/menu.py", lifespan=lifespan, routes=lab_routes(), on_script_error=explain_error)
+app = st.App(
+    "pages/menu.py",
+    lifespan=lifespan,
+    routes=lab_routes(),
+    middleware=forbidding(config.redirect_uri),
+    on_script_error=explain_error,
+)

@@ -41,6 +41,7 @@ from session_core.vocabulary import (
     State,
     StepOutcome,
 )
+from session_core.web.headers import forbidding
 from session_core.web.routes import lab_routes
 from session_core.web.running import Lab, run_lab
 from session_core.web.settings import read_settings
@@ -82,7 +83,7 @@ def served_lab(
             loaders.detach()
 
     up = threading.Event()
-    app = Starlette(routes=lab_routes(), lifespan=lifespan)
+    app = Starlette(routes=lab_routes(), middleware=forbidding(served.url), lifespan=lifespan)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
     thread.start()

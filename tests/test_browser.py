@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -71,8 +72,12 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light")
     context.set_default_timeout(PATIENCE_MS)
     expect.set_options(timeout=PATIENCE_MS)
+    # What our security headers keep a page from doing must be nothing that it needs.
+    kept_from: list[str] = []
+    context.on("console", lambda said: kept_from.append(said.text) if "Content Security Policy" in said.text else None)
     yield context.new_page()
     context.close()
+    assert kept_from == []
 
 
 def sign_in(page: Page, url: str) -> None:
@@ -125,6 +130,23 @@ def test_a_chat_streams_and_the_overview_counts_it(page: Page, app_url: str) -> 
     expect(page.locator(".js-plotly-plot").first).to_be_visible()
     page.get_by_text("Table", exact=True).first.click()
     expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
+
+
+def test_streamlits_own_answers_are_locked_down_too(app_url: str) -> None:
+    """Its page, its files and what it says of itself; and a page of another site cannot open its websocket."""
+    with httpx.Client(base_url=app_url, trust_env=False) as client:
+        for path in ("/", "/chat", "/favicon.png", "/_stcore/health", "/_stcore/host-config", "/nowhere.js"):
+            headers = client.get(path).headers
+            assert "frame-ancestors 'none'" in headers["content-security-policy"], path
+            assert headers["x-content-type-options"] == "nosniff", path
+        upgrade = {
+            "connection": "Upgrade",
+            "upgrade": "websocket",
+            "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+            "sec-websocket-version": "13",
+        }
+        elsewhere = {**upgrade, "origin": "http://localhost:9999"}
+        assert client.get("/_stcore/stream", headers=elsewhere).status_code == 403
 
 
 def test_tokens_never_reach_the_browser(page: Page, app_url: str) -> None:

@@ -1,0 +1,100 @@
+"""What browsers are told to refuse, on every answer; and who may open the websocket."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import streamlit
+from lab_kit import ServedLab, served_lab
+from starlette.types import Message, Receive, Scope, Send
+
+from session_core.web.headers import Forbidding, inline_script_hashes, security_headers
+from session_core.web.routes import lab_routes
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedLab]:
+    with served_lab(tmp_path_factory.mktemp("lab") / "lab.duckdb") as lab:
+        yield lab
+
+
+def policy(answer: httpx.Response) -> dict[str, list[str]]:
+    parts = [part.split() for part in answer.headers["content-security-policy"].split(";")]
+    return {name: allowed for name, *allowed in parts}
+
+
+@pytest.mark.parametrize("path", sorted({route.path for route in lab_routes()}))
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_every_answer_of_a_route_is_locked_down(served: ServedLab, path: str, method: str) -> None:
+    """Whatever the status: no framing, no guessing of types, no script from elsewhere, no address told to others."""
+    with served.browser() as browser:
+        answer = browser.request(method, path, follow_redirects=False)
+    assert policy(answer)["frame-ancestors"] == ["'none'"]
+    assert policy(answer)["default-src"] == ["'none'"]
+    assert answer.headers.get_list("x-content-type-options") == ["nosniff"]
+    assert answer.headers["referrer-policy"] in {"no-referrer", "same-origin"}
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert "strict-transport-security" not in answer.headers
+    if path.startswith("/auth/") and not path.endswith(".js"):
+        assert "no-store" in answer.headers["cache-control"]
+
+
+def test_what_an_answer_says_more_strictly_stands(served: ServedLab) -> None:
+    """The page of a sign-in that failed runs no script at all, and has one policy, not two."""
+    with served.browser() as browser:
+        answer = browser.get("/auth/callback")
+    assert len(answer.headers.get_list("content-security-policy")) == 1
+    assert "script-src" not in policy(answer)
+
+
+def test_under_https_browsers_are_told_to_stay_there() -> None:
+    """For a year; over plain HTTP the header would mean nothing."""
+    assert security_headers(is_https=True)["strict-transport-security"] == "max-age=31536000"
+    assert "strict-transport-security" not in security_headers(is_https=False)
+
+
+def test_only_the_scripts_that_streamlit_brings_may_run() -> None:
+    """From this origin, or standing in its page word for word: injected markup finds no script to run."""
+    said = security_headers(is_https=True)["content-security-policy"]
+    scripts = next(part for part in said.split("; ") if part.startswith("script-src")).split()[1:]
+    page = (Path(streamlit.__file__).parent / "static/index.html").read_text(encoding="utf-8")
+    assert len(inline_script_hashes()) == len(re.findall(r"<script(?![^>]*\bsrc=)", page)) > 0
+    assert set(scripts) == {"'self'", "'wasm-unsafe-eval'", *inline_script_hashes()}
+
+
+@pytest.mark.parametrize(
+    ("headers", "let_in"),
+    [
+        ({}, True),
+        ({"origin": "https://lab.example", "host": "10.0.0.1:8501"}, True),
+        ({"origin": "https://lab.internal:8501", "host": "lab.internal:8501"}, True),
+        ({"origin": "https://evil.example", "host": "lab.example"}, False),
+        ({"origin": "http://localhost:9999", "host": "lab.example"}, False),
+        ({"origin": "null", "host": "lab.example"}, False),
+        ({"origin": "", "host": "lab.example"}, False),
+    ],
+)
+def test_a_page_of_another_site_opens_no_websocket(headers: dict[str, str], *, let_in: bool) -> None:
+    """Streamlit itself lets in any port of this machine; its pages act with the cookie of whoever looks at them."""
+    reached: list[str] = []
+    sent: list[Message] = []
+
+    async def page(scope: Scope, receive: Receive, send: Send) -> None:
+        reached.append(scope["path"])
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "websocket", "path": "/_stcore/stream", "headers": pairs}
+    asyncio.run(Forbidding(page, home="https://lab.example/auth/callback")(scope, receive, send))
+    assert reached == (["/_stcore/stream"] if let_in else [])
+    assert [message["type"] for message in sent] == ([] if let_in else ["websocket.close"])
