@@ -91,6 +91,7 @@ LAB_SETTINGS: Mapping[str, str] = {
     "grace_s": "Seconds the embedded provider accepts a spent refresh token again",
     "config_path": "A TOML file with the settings above",
     "metrics_key": "What whoever reads `/metrics` must say; needed where the app listens on more than this machine",
+    "sign_ins_per_minute": "Sign-ins that one address may begin, and end, in the long run; 60 may come at once",
     "alert_webhook": "Where [alerts](alerts.md) are told; https, or http on this machine",
     "ingest_key": "What whoever posts events must say; needed where the app listens on more than this machine",
     "ingest_origins": "Other origins, such as `https://app.example.com`, whose pages may post events; spaces between them",

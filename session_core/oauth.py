@@ -35,6 +35,7 @@ from session_core.wire import WireRequest
 __all__ = [
     "Claims",
     "ClientRegistration",
+    "EndSessionRequest",
     "KeySet",
     "ProviderMetadata",
     "TokenGrant",
@@ -43,8 +44,9 @@ __all__ = [
     "client_credentials_request",
     "code_request",
     "discovery_request",
-    "end_session_url",
+    "end_session_request",
     "estimate_skew_s",
+    "is_local_path",
     "is_secure_url",
     "keys_request",
     "make_login_request",
@@ -105,7 +107,7 @@ def make_login_request(
     """Authorization code with PKCE S256 (RFC 7636), a state and a nonce; `return_to` is a path of this app."""
     if not registration.redirect_uri:
         raise ConfigError("redirect_uri must be set before a user can sign in.")
-    if not _is_local_path(return_to):
+    if not is_local_path(return_to):
         raise ConfigError("The place to return to after sign-in must be a path of this app, such as /chat.")
     if prompt is not None and prompt not in PROMPTS:
         raise ConfigError(f"prompt must be one of {', '.join(sorted(PROMPTS))}.")
@@ -126,7 +128,8 @@ def make_login_request(
     return LoginRequest(url=url, state=state, nonce=nonce, code_verifier=code_verifier, return_to=return_to)
 
 
-def _is_local_path(path: str) -> bool:
+def is_local_path(path: str) -> bool:
+    """Whether it leads to a page of this app, whatever a browser makes of it."""
     # Browsers drop tabs and newlines and read a backslash as a slash, so //elsewhere hides in all of them.
     return (
         path.startswith("/")
@@ -224,22 +227,38 @@ def keys_request(metadata: ProviderMetadata, *, timeout_s: float = TIMEOUT_S) ->
     return get_request(metadata.jwks_uri, timeout_s=timeout_s)
 
 
-def end_session_url(
+class EndSessionRequest(Discreet, frozen=True, kw_only=True):
+    """How a browser signs out of the provider itself: `form` is posted to `url`, which never holds the ID token."""
+
+    url: str
+    form: Mapping[str, str]
+
+
+def end_session_request(
     metadata: ProviderMetadata,
     registration: ClientRegistration,
     *,
-    post_logout_redirect_uri: str | None = None,
-    id_token_hint: str | None = None,
-) -> str | None:
-    """Where the browser signs out of the provider itself; None when the provider has no such place."""
+    post_logout_redirect_uri: str,
+    state: str,
+    id_token_hint: str | None,
+    posted: bool = True,
+) -> EndSessionRequest | None:
+    """OpenID Connect RP-Initiated Logout §2; None when the provider has no such place.
+
+    Where it cannot be posted it goes without the ID token, and the provider asks its user.
+    """
     if metadata.end_session_endpoint is None:
         return None
-    asked = {"client_id": registration.client_id}
-    if post_logout_redirect_uri:
-        asked["post_logout_redirect_uri"] = post_logout_redirect_uri
+    asked = {
+        "client_id": registration.client_id,
+        "post_logout_redirect_uri": post_logout_redirect_uri,
+        "state": state,
+    }
+    if not posted:
+        return EndSessionRequest(url=_with_query(metadata.end_session_endpoint, asked), form={})
     if id_token_hint:
         asked["id_token_hint"] = id_token_hint
-    return _with_query(metadata.end_session_endpoint, asked)
+    return EndSessionRequest(url=metadata.end_session_endpoint, form=asked)
 
 
 def _post(url: str, registration: ClientRegistration, form: dict[str, str], timeout_s: float) -> WireRequest:

@@ -231,6 +231,11 @@ class Session:
         said = None if tokens is None or tokens.id_token is None else read_unverified(tokens.id_token)
         return said or {}
 
+    def id_token(self) -> str | None:
+        """What tells the provider who signs out; None where it gave none or the session is over."""
+        tokens = self._tokens.tokens
+        return None if tokens is None else tokens.id_token
+
     # The six calls.
 
     def start_session_management(self) -> None:

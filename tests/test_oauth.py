@@ -650,16 +650,39 @@ def test_a_revocation_has_an_outcome_too(said: Any, outcome: Outcome) -> None:
     assert oauth.read_revocation_answer(said) == outcome
 
 
+AFTERWARDS: dict[str, Any] = {
+    "post_logout_redirect_uri": "https://app.example/",
+    "state": "s",
+    "id_token_hint": "i.d.t",
+}
+
+
 def test_signing_out_at_the_provider_has_an_address() -> None:
     """RP-initiated logout, with a query of the provider's own kept; None where there is no such place."""
-    assert oauth.end_session_url(METADATA, PUBLIC) == f"{ISSUER}/end?tenant=1&client_id=app"
-    full = oauth.end_session_url(
-        METADATA, PUBLIC, post_logout_redirect_uri="https://app.example/", id_token_hint="i.d.t"
-    )
-    assert full is not None
-    assert full.endswith("&post_logout_redirect_uri=https%3A%2F%2Fapp.example%2F&id_token_hint=i.d.t")
+    request = oauth.end_session_request(METADATA, PUBLIC, **AFTERWARDS)
+    assert request is not None
+    assert request.url == f"{ISSUER}/end?tenant=1"
+    assert request.form == {
+        "client_id": "app",
+        "post_logout_redirect_uri": "https://app.example/",
+        "state": "s",
+        "id_token_hint": "i.d.t",
+    }
     bare = ProviderMetadata(**{name: value for name, value in DOCUMENT.items() if name != "end_session_endpoint"})
-    assert oauth.end_session_url(bare, PUBLIC) is None
+    assert oauth.end_session_request(bare, PUBLIC, **AFTERWARDS) is None
+
+
+def test_an_id_token_is_in_no_address_and_no_repr() -> None:
+    """A provider that takes no POST gets none; a form that holds one does not show it."""
+    linked = oauth.end_session_request(METADATA, PUBLIC, posted=False, **AFTERWARDS)
+    posted = oauth.end_session_request(METADATA, PUBLIC, **AFTERWARDS)
+    assert linked is not None
+    assert linked.form == {}
+    assert (
+        linked.url
+        == f"{ISSUER}/end?tenant=1&client_id=app&post_logout_redirect_uri=https%3A%2F%2Fapp.example%2F&state=s"
+    )
+    assert "i.d.t" not in repr(posted)
 
 
 def test_keys_are_asked_for_without_a_secret() -> None:

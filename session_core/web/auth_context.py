@@ -102,10 +102,15 @@ class AuthContext:
         return client
 
     def sign_out(self) -> None:
+        """End the session, here at once. The browser then goes on to the provider, to be signed out there as well."""
         client = _clients.pop(self.session, None)
         if client is not None:
             client.close()
-        self._lab.service.call(self._lab.leave(self.session_id))
+        cookie = st.context.cookies.get(self._lab.cookies.session)
+        if self._lab.service.call(self._lab.sign_out(self.session_id, cookie=cookie, return_to=_this_page())):
+            # Streamlit sends the browser to /auth/logout, which is a route of ours; nothing else leads out of a page.
+            st.logout()
+            st.stop()
 
     # For pages.
 

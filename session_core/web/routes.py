@@ -14,11 +14,13 @@ from starlette.types import Receive, Scope, Send
 from session_core.errors import ConfigError, ProviderUnreachableError, SessionCoreError
 from session_core.provider_metadata import is_loopback
 from session_core.session import Session
+from session_core.web.cookies import set_cookie
 from session_core.web.ingest import EVENTS_PATH, allow_events, events_schema, post_events
 from session_core.web.notice import HEADERS, notice
 from session_core.web.running import Lab, current
-from session_core.web.settings import CALLBACK_PATH, PROVIDER_PATH
+from session_core.web.settings import CALLBACK_PATH, PROVIDER_PATH, SIGNED_OUT_PATH
 from session_core.web.sign_in import PENDING_S_MAX, Seat, User, user_of
+from session_core.web.sign_out import SIGN_OUT_PATH, come_back, go_on_to_provider
 from session_core.web.watching import HEALTH_PATH, METRICS_PATH, healthz, metrics
 
 COOKIE_S_MAX = 30 * 86_400
@@ -30,6 +32,8 @@ def lab_routes() -> list[BaseRoute]:
     return [
         Route("/auth/sign-in", sign_in),
         Route(CALLBACK_PATH, callback),
+        Route(SIGN_OUT_PATH, go_on_to_provider),
+        Route(SIGNED_OUT_PATH, come_back),
         Mount(PROVIDER_PATH, app=embedded_provider),
         Route(EVENTS_PATH, ingest, methods=["POST", "OPTIONS"]),
         Route(f"{EVENTS_PATH}/schema", events_schema),
@@ -51,7 +55,7 @@ async def sign_in(request: Request) -> Response:
         return notice(str(error), status=502)
     response = RedirectResponse(login.url, status_code=303, headers=HEADERS)
     cookie = lab.pending.keep(login, cookie=request.cookies.get(lab.cookies.pending), now=lab.clock.boot())
-    _set_cookie(response, lab, lab.cookies.pending, cookie, life_s=PENDING_S_MAX)
+    set_cookie(response, lab.cookies.pending, cookie, life_s=PENDING_S_MAX, secure=lab.cookies.secure)
     return response
 
 
@@ -76,7 +80,7 @@ async def callback(request: Request) -> Response:
         if seat is not None:
             await lab.leave(seat.session_id)
     response = RedirectResponse(login.return_to, status_code=303, headers=HEADERS)
-    _set_cookie(response, lab, lab.cookies.session, cookie, life_s=COOKIE_S_MAX)
+    set_cookie(response, lab.cookies.session, cookie, life_s=COOKIE_S_MAX, secure=lab.cookies.secure)
     return response
 
 
@@ -119,9 +123,3 @@ def _home_of(request: Request, redirect_uri: str) -> str | None:
 
 def _both_here(*hosts: str | None) -> bool:
     return all(is_loopback(host or "") for host in hosts)
-
-
-def _set_cookie(response: Response, lab: Lab, name: str, value: str, *, life_s: float) -> None:
-    response.set_cookie(
-        name, value, max_age=int(life_s), path="/", secure=lab.cookies.secure, httponly=True, samesite="lax"
-    )

@@ -13,7 +13,7 @@ import msgspec
 
 from session_core.clock import Clock, SystemClock
 from session_core.config import SessionConfig
-from session_core.errors import EventStoreError, SessionCoreError
+from session_core.errors import EventStoreError, ProviderError, SessionCoreError
 from session_core.events import AnyFact, Emit, Event, FaultOrdered, Journal, Origin, SessionEnded
 from session_core.provider import EmbeddedProvider
 from session_core.provider.asgi import ProviderFace
@@ -25,6 +25,7 @@ from session_core.store.late_store import LateStore
 from session_core.vocabulary import EndReason, State
 from session_core.web import alert_watch
 from session_core.web.door import Door
+from session_core.web.farewells import Farewell, Farewells, make_farewell
 from session_core.web.faults import FaultOffer, Provocation
 from session_core.web.ingest import Intake
 from session_core.web.metrics import Metrics
@@ -49,6 +50,7 @@ class Lab(msgspec.Struct, kw_only=True):
     alerts: AlertDesk
     pending: PendingLogins
     seats: Seats
+    farewells: Farewells
     cookies: CookieNames
     intake: Intake
     metrics: Metrics
@@ -76,6 +78,33 @@ class Lab(msgspec.Struct, kw_only=True):
             await session.client.get("echo", timeout=30.0)
         else:
             await session.force_refresh_session()
+
+    async def sign_out(self, session_id: str, *, cookie: str | None, return_to: str) -> bool:
+        """End a session for its user; whether the browser with this cookie has to go on to the provider."""
+        farewell = await self._farewell(session_id, return_to)
+        await self.leave(session_id)
+        if farewell is None or not cookie:
+            return False
+        self.farewells.keep(farewell, cookie=cookie, now=self.clock.boot())
+        return True
+
+    async def _farewell(self, session_id: str, return_to: str) -> Farewell | None:
+        session, oauth = self.service.get(session_id), self.service.oauth
+        if session is None or session.ended is not None:
+            return None
+        try:
+            metadata = await oauth.metadata()
+        except ProviderError:
+            # Nobody waits for a provider that is away to be signed out here.
+            return None
+        return make_farewell(
+            metadata,
+            oauth.registration,
+            self.config,
+            id_token=session.id_token(),
+            return_to=return_to,
+            entropy=secrets.token_bytes,
+        )
 
     async def leave(self, session_id: str) -> None:
         self.seats.leave(session_id)
@@ -152,6 +181,7 @@ async def run_lab(
                 alerts=desk,
                 pending=PendingLogins(entropy=secrets.token_bytes),
                 seats=Seats(entropy=secrets.token_bytes),
+                farewells=Farewells(),
                 cookies=cookie_names(config.redirect_uri),
                 intake=Intake(
                     store.append_once, clock=clock, settings=settings, home=config.redirect_uri, address=address

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -37,6 +38,7 @@ VARIABLES = (
 ALERTS, RETENTION = "alerts", "retention"
 MEMORY = "memory"
 CALLBACK_PATH = "/auth/callback"
+SIGNED_OUT_PATH = "/auth/signed-out"
 PROVIDER_PATH = "/idp"
 SCOPE = "openid profile email offline_access api"
 KEY_CHARS_MIN = 16
@@ -137,13 +139,19 @@ def _table(path: Path | None, name: str, kind: type[T]) -> T:
         raise ConfigError(f"In {path}: {name}: {error}") from None
 
 
+def signed_out_uri(config: SessionConfig) -> str:
+    """Where the provider sends a browser back to that signed out there; the provider must know this address."""
+    public = urlsplit(config.redirect_uri)
+    return f"{public.scheme}://{public.netloc}{SIGNED_OUT_PATH}"
+
+
 def provider_config(settings: LabSettings, config: SessionConfig, *, port: int) -> ProviderConfig:
     own = f"http://127.0.0.1:{port}"
     return ProviderConfig(
         issuer=own + PROVIDER_PATH,
         access_ttl_s=settings.access_ttl_s,
         grace_s=settings.grace_s,
-        clients=demo_clients(redirect_uris=(config.redirect_uri,), post_logout_redirect_uris=(f"{own}/",)),
+        clients=demo_clients(redirect_uris=(config.redirect_uri,), post_logout_redirect_uris=(signed_out_uri(config),)),
     )
 
 

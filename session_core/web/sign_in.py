@@ -45,15 +45,26 @@ class CookieNames(msgspec.Struct, frozen=True, kw_only=True):
 
     session: str
     pending: str
+    leaving: str
     secure: bool
 
 
 def cookie_names(redirect_uri: str) -> CookieNames:
     public = urlsplit(redirect_uri)
     if public.scheme == "https":
-        return CookieNames(session="__Host-session_lab", pending="__Host-session_lab_sign_in", secure=True)
+        return CookieNames(
+            session="__Host-session_lab",
+            pending="__Host-session_lab_sign_in",
+            leaving="__Host-session_lab_sign_out",
+            secure=True,
+        )
     port = public.port or 80
-    return CookieNames(session=f"session_lab_{port}", pending=f"session_lab_sign_in_{port}", secure=False)
+    return CookieNames(
+        session=f"session_lab_{port}",
+        pending=f"session_lab_sign_in_{port}",
+        leaving=f"session_lab_sign_out_{port}",
+        secure=False,
+    )
 
 
 def user_of(*sources: dict[str, Any] | None) -> User:
@@ -80,16 +91,16 @@ class PendingLogins:
     def keep(self, login: LoginRequest, *, cookie: str | None, now: float) -> str:
         """The cookie that finds it again: the browser's own while it has a sign-in open in another tab."""
         self._expire(now)
-        known = cookie is not None and any(owner == _digest(cookie) for owner, _ in self._logins)
+        known = cookie is not None and any(owner == digest(cookie) for owner, _ in self._logins)
         value = cookie if cookie is not None and known else new_cookie(self._entropy)
         while len(self._logins) >= self._entries_max:
             self._logins.popitem(last=False)
-        self._logins[_digest(value), _digest(login.state)] = (now + self._ttl_s, login)
+        self._logins[digest(value), digest(login.state)] = (now + self._ttl_s, login)
         return value
 
     def take(self, *, cookie: str | None, state: str, now: float) -> LoginRequest | None:
         self._expire(now)
-        found = self._logins.pop((_digest(cookie or ""), _digest(state)), None)
+        found = self._logins.pop((digest(cookie or ""), digest(state)), None)
         return None if found is None else found[1]
 
     def _expire(self, now: float) -> None:
@@ -112,11 +123,11 @@ class Seats:
         """A new cookie for `seat`, and the seats that had to make room."""
         moved = [self._seats.popitem(last=False)[1] for _ in range(len(self._seats) - self._entries_max + 1)]
         cookie = new_cookie(self._entropy)
-        self._seats[_digest(cookie)] = seat
+        self._seats[digest(cookie)] = seat
         return cookie, moved
 
     def find(self, cookie: str | None) -> Seat | None:
-        return self._seats.get(_digest(cookie)) if cookie else None
+        return self._seats.get(digest(cookie)) if cookie else None
 
     def leave(self, session_id: str) -> None:
         for key in [key for key, seat in self._seats.items() if seat.session_id == session_id]:
@@ -124,12 +135,12 @@ class Seats:
 
     def give_up(self, cookie: str | None) -> Seat | None:
         """Free the seat behind a cookie; whose it was."""
-        return self._seats.pop(_digest(cookie), None) if cookie else None
+        return self._seats.pop(digest(cookie), None) if cookie else None
 
 
 def new_cookie(entropy: Entropy) -> str:
     return base64.urlsafe_b64encode(entropy(COOKIE_BYTES)).rstrip(b"=").decode()
 
 
-def _digest(value: str) -> str:
+def digest(value: str) -> str:
     return hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()
