@@ -74,17 +74,19 @@ def run_sweep(
 ) -> Sweep:
     """Play the jobs; each run is in `store` before `on_done` hears of it, in the order in which runs finish.
 
-    Ctrl-C, or `stop` answering true, ends the sweep soon; what is finished is kept. With one process everything happens
-    in this one, and then `stop` is asked between runs; by default there is one for each processor, or one where the
-    sweep is short. Runs carry their events only if `keep_events`.
+    Ctrl-C, or `stop` answering true, ends the sweep soon, in the middle of a run; what is finished is kept. With one
+    process everything happens in this one, and then `stop` is asked between runs only; by default there is one for each
+    processor, or one where the sweep is short. Runs carry their events only if `keep_events`.
     """
     done: dict[int, Run] = {}
-    processes = min(processes or _processes_for(jobs), len(jobs))
+    processes = processes or _processes_for(jobs)
     wants_events = keep_events or store is not None
     playing = (
         _play_here(jobs, stop, keep_events=wants_events)
         if processes == 1
-        else in_processes(play_with_events if wants_events else play_without_events, jobs, processes, stop)
+        else in_processes(
+            play_with_events if wants_events else play_without_events, jobs, min(processes, len(jobs)), stop
+        )
     )
     with suppress(KeyboardInterrupt), closing(playing):
         for place, played in playing:
@@ -98,7 +100,7 @@ def run_sweep(
 
 def _processes_for(jobs: Sequence[Job]) -> int:
     is_short = sum(job.scenario.sessions for job in jobs) <= SESSIONS_ALONE_MAX
-    return 1 if is_short else os.cpu_count() or 1
+    return 1 if is_short else max(2, os.cpu_count() or 1)
 
 
 def _stored(played: Played) -> StoredRun:

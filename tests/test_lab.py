@@ -152,6 +152,15 @@ def test_the_same_sweep_again_adds_nothing(store: EventStore) -> None:
     assert (count(store), len(queries.runs(store))) == (before, 2)
 
 
+def test_a_single_long_run_is_stopped_in_its_middle() -> None:
+    """A fleet takes a minute, and a page must not wait for it."""
+    asked = iter([False])
+    fleet = plan([read_catalogue()["retry-storm"]], [PROFESSIONAL], [1])
+    ended = run_sweep(fleet, stop=lambda: next(asked, True))
+    assert ended.is_stopped
+    assert ended.runs == ()
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_sweep_that_is_stopped_keeps_what_is_done(store: EventStore, processes: int) -> None:
     """From another thread than the main one as well, where a page has its sweeps."""
