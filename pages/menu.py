@@ -3,7 +3,7 @@
 # A process that plays scenarios is started from this one and reads its main script; it must find nothing to do there.
 if __name__ == "__main__":
     import streamlit as st
-    from parts import frame
+    from parts import frame, presence
 
     st.set_page_config(page_title="Session Lab", page_icon="pages/parts/icon.svg", layout="wide")
 
@@ -24,4 +24,5 @@ if __name__ == "__main__":
     page = st.navigation(pages, position="hidden")
     frame.sidebar(pages, page, observe)
     frame.banners()
+    presence.stop_if_over()
     page.run()

@@ -175,9 +175,12 @@ class SessionService:
             heartbeat=around.heartbeat.statistics(),
         )
 
-    async def login(self, *, return_to: str = "/") -> LoginRequest:
-        """Where to send a user to sign in. Raises ProviderError when the provider cannot be asked."""
-        return await self.oauth.login_request(self._entropy, return_to=return_to)
+    async def login(self, *, return_to: str = "/", prompt: str | None = None) -> LoginRequest:
+        """Where to send a user to sign in. Raises ProviderError when the provider cannot be asked.
+
+        With the `prompt` "login" the provider asks for proof anew even if it knows the browser.
+        """
+        return await self.oauth.login_request(self._entropy, return_to=return_to, prompt=prompt)
 
     async def finish_login(
         self, callback: str | list[tuple[str, str]], login: LoginRequest, *, user_agent: UserAgent | None = None

@@ -293,6 +293,17 @@ class Session:
         self._journal.record(UserActed(action=action))
 
     @property
+    def last_activity_at(self) -> float:
+        """The boot second at which the user did something last."""
+        return self._limits.last_activity_at
+
+    def hold_to_limits(self) -> None:
+        """Lock or end the session at once if a limit is reached; being asked is no activity."""
+        now = self._around.clock.boot()
+        if self._tokens.tokens is not None and now >= self._limits.reached_at:
+            self._enforce(self._limits.verdict(now))
+
+    @property
     def auth(self) -> SessionAuth:
         """An `httpx.Auth` for `httpx.AsyncClient` here and for `httpx.Client` in any thread."""
         if self._auth is None:

@@ -24,6 +24,7 @@ from session_core.session_health import HealthScore
 from session_core.token_refresher import RefreshResult
 from session_core.vocabulary import EndReason
 from session_core.web.faults import FaultOffer
+from session_core.web.presence import SCRIPT_PATH, Notice, why_over
 from session_core.web.running import Lab, current
 from session_core.web.sign_in import User
 
@@ -123,6 +124,13 @@ class AuthContext:
             "Session": self.session_id[:8],
         }
 
+    def why_over(self) -> Notice | None:
+        """Why nothing may be seen or done any more in this session, if that is so."""
+        if self._session is None:
+            return None
+        self._do(self._session.hold_to_limits)
+        return why_over(self._session.status(), self._lab.config.policy.limits)
+
     def picture(self) -> Picture:
         return self._do(self._picture)
 
@@ -208,6 +216,11 @@ def require_user(why: str) -> AuthContext:
         sign_in_link()
         st.stop()
     return auth
+
+
+def watch_presence() -> None:
+    """Once on a page: its user's activity counts, and limits are announced there and held to, websocket or not."""
+    st.html(f'<script src="{SCRIPT_PATH}"></script>', unsafe_allow_javascript=True)
 
 
 def sign_in_link(label: str = "Sign in") -> None:

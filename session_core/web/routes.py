@@ -18,6 +18,7 @@ from session_core.web.cookies import set_cookie
 from session_core.web.ingest import EVENTS_PATH, allow_events, events_schema, post_events
 from session_core.web.notice import HEADERS, notice
 from session_core.web.running import Lab, current
+from session_core.web.presence import ACTIVITY_PATH, SCRIPT_PATH, act, look, prompt_of, script
 from session_core.web.settings import CALLBACK_PATH, PROVIDER_PATH, SIGNED_OUT_PATH
 from session_core.web.sign_in import PENDING_S_MAX, Seat, User, user_of
 from session_core.web.sign_out import SIGN_OUT_PATH, come_back, go_on_to_provider
@@ -35,6 +36,9 @@ def lab_routes() -> list[BaseRoute]:
         Route(SIGN_OUT_PATH, go_on_to_provider),
         Route(SIGNED_OUT_PATH, come_back),
         Mount(PROVIDER_PATH, app=embedded_provider),
+        Route(ACTIVITY_PATH, look, methods=["GET"]),
+        Route(ACTIVITY_PATH, act, methods=["POST"]),
+        Route(SCRIPT_PATH, script),
         Route(EVENTS_PATH, ingest, methods=["POST", "OPTIONS"]),
         Route(f"{EVENTS_PATH}/schema", events_schema),
         Route(METRICS_PATH, metrics),
@@ -48,7 +52,8 @@ async def sign_in(request: Request) -> Response:
     if home is not None:
         return RedirectResponse(home, status_code=307, headers=HEADERS)
     try:
-        login = await lab.service.login(return_to=request.query_params.get("return_to", "/"))
+        return_to = request.query_params.get("return_to", "/")
+        login = await lab.service.login(return_to=return_to, prompt=prompt_of(request))
     except ConfigError:
         return notice(PLACE_TO_RETURN)
     except SessionCoreError as error:
