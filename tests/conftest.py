@@ -18,6 +18,12 @@ settings.register_profile("here", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("here")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first: several processes share the files, and none should begin such a one last."""
+    long = {item.path for item in items if any(map(item.get_closest_marker, ("browser", "node", "slow")))}
+    items.sort(key=lambda item: item.path not in long)
+
+
 def missing(sentence: str) -> NoReturn:
     """Skip the test with what is missing and how to get it; in CI fail it instead."""
     if os.environ.get("CI") == "true":
