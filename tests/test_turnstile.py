@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from session_core.web.turnstile import Turnstile
+from session_core.web.turnstile import Turnstile, sender_of
 
 
 def test_a_burst_is_let_in_and_then_one_at_a_time() -> None:
@@ -60,3 +61,21 @@ def test_no_pattern_gets_more_in(pauses_s: list[float], per_minute: float, burst
         assert wait_s <= 60 / per_minute + 1e-6
     wait_s = turnstile.wait_s("a", now)
     assert wait_s == 0 or turnstile.wait_s("a", now + wait_s + 1e-6) == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "sender"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:aaaa:bbbb:cccc:dddd", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("a unix socket", "a unix socket"),
+        ("", ""),
+    ],
+)
+def test_a_house_of_ipv6_is_one_sender(address: str, sender: str) -> None:
+    """Whoever has one address of it has 2⁶⁴, and may not come as often as that."""
+    assert sender_of(address) == sender

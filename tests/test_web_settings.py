@@ -93,6 +93,7 @@ def test_what_is_no_origin_is_named(origin: str) -> None:
         ("SESSION_LAB_ACCESS_TTL_S", "nan", "finite|number"),
         ("SESSION_LAB_GRACE_S", "-1", "between 0 and"),
         ("SESSION_LAB_INGEST_POSTS_PER_MINUTE", "0", "between 1 and"),
+        ("SESSION_LAB_SIGN_INS_PER_MINUTE", "0", "between 1 and"),
     ],
 )
 def test_a_wrong_variable_is_named_with_its_remedy(variable: str, value: str, said: str) -> None:

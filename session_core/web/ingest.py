@@ -22,7 +22,7 @@ from session_core.store.exchange import Append, take_in
 from session_core.web.door import Door, TurnedAwayError
 from session_core.web.origin import own_origins
 from session_core.web.settings import LabSettings
-from session_core.web.turnstile import Turnstile
+from session_core.web.turnstile import Turnstile, sender_of
 
 EVENTS_PATH = "/api/v1/events"
 BODY_BYTES_MAX = 10_000_000
@@ -91,7 +91,7 @@ class Intake:
             self._under_way -= 1
 
     def _require_patience(self, request: Request) -> None:
-        sender = request.client.host if request.client else ""
+        sender = sender_of(request.client.host) if request.client else ""
         wait_s = self._turnstile.wait_s(sender, self._clock.boot())
         if wait_s:
             raise TurnedAwayError(

@@ -15,6 +15,7 @@ from session_core.errors import ConfigError, ProviderUnreachableError, SessionCo
 from session_core.provider_metadata import is_loopback
 from session_core.session import Session
 from session_core.web.cookies import set_cookie
+from session_core.web.guard import paced
 from session_core.web.ingest import EVENTS_PATH, allow_events, events_schema, post_events
 from session_core.web.notice import HEADERS, notice
 from session_core.web.running import Lab, current
@@ -31,8 +32,8 @@ PLACE_TO_RETURN = "The place to return to after sign-in must be a path of this a
 
 def lab_routes() -> list[BaseRoute]:
     return [
-        Route("/auth/sign-in", sign_in),
-        Route(CALLBACK_PATH, callback),
+        Route("/auth/sign-in", paced(sign_in)),
+        Route(CALLBACK_PATH, paced(callback)),
         Route(SIGN_OUT_PATH, go_on_to_provider),
         Route(SIGNED_OUT_PATH, come_back),
         Mount(PROVIDER_PATH, app=embedded_provider),

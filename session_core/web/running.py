@@ -32,9 +32,11 @@ from session_core.web.metrics import Metrics
 from session_core.web.retention import retaining
 from session_core.web.settings import LabSettings, alert_settings, provider_config, retention, session_config
 from session_core.web.sign_in import CookieNames, PendingLogins, Seats, cookie_names
+from session_core.web.turnstile import Turnstile
 from session_core.web.stored_sessions import stored_sessions
 
 T = TypeVar("T")
+SIGN_INS_AT_ONCE_MAX = 60
 OVER = frozenset({State.SIGNED_OUT, State.EXPIRED, State.LOCKED})
 
 
@@ -52,6 +54,7 @@ class Lab(msgspec.Struct, kw_only=True):
     seats: Seats
     farewells: Farewells
     cookies: CookieNames
+    turnstile: Turnstile
     intake: Intake
     metrics: Metrics
     metrics_door: Door
@@ -183,6 +186,7 @@ async def run_lab(
                 seats=Seats(entropy=secrets.token_bytes),
                 farewells=Farewells(),
                 cookies=cookie_names(config.redirect_uri),
+                turnstile=Turnstile(per_minute=settings.sign_ins_per_minute, burst=SIGN_INS_AT_ONCE_MAX),
                 intake=Intake(
                     store.append_once, clock=clock, settings=settings, home=config.redirect_uri, address=address
                 ),

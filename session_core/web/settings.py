@@ -34,6 +34,7 @@ VARIABLES = (
     "INGEST_POSTS_PER_MINUTE",
     "METRICS_KEY",
     "ALERT_WEBHOOK",
+    "SIGN_INS_PER_MINUTE",
 )
 ALERTS, RETENTION = "alerts", "retention"
 MEMORY = "memory"
@@ -58,11 +59,13 @@ class LabSettings(Discreet, frozen=True, kw_only=True):
     ingest_posts_per_minute: float = 600.0
     metrics_key: str | None = None
     alert_webhook: Webhook | None = None
+    sign_ins_per_minute: float = 120.0
 
     def __post_init__(self) -> None:
         require("SESSION_LAB_ACCESS_TTL_S", self.access_ttl_s, 5, 30 * 86_400)
         require("SESSION_LAB_GRACE_S", self.grace_s, 0, 86_400)
         require("SESSION_LAB_INGEST_POSTS_PER_MINUTE", self.ingest_posts_per_minute, 1, 60_000)
+        require("SESSION_LAB_SIGN_INS_PER_MINUTE", self.sign_ins_per_minute, 1, 60_000)
 
     def shown(self) -> tuple[str, ...]:
         return tuple(name for name in self.__struct_fields__ if not name.endswith("_key"))
@@ -92,6 +95,7 @@ def read_settings(environment: Mapping[str, str]) -> LabSettings:
         ingest_posts_per_minute=_number(given, "INGEST_POSTS_PER_MINUTE", defaults.ingest_posts_per_minute),
         metrics_key=_key(given, "METRICS_KEY"),
         alert_webhook=_webhook(given, "ALERT_WEBHOOK"),
+        sign_ins_per_minute=_number(given, "SIGN_INS_PER_MINUTE", defaults.sign_ins_per_minute),
     )
 
 

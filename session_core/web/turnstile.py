@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from ipaddress import IPv6Address, ip_address, ip_network
 
 SENDERS_MAX = 10_000
+HOUSE_BITS = 64
 
 
 class Turnstile:
@@ -25,3 +27,14 @@ class Turnstile:
         if len(self._due_at) > self._senders_max:
             self._due_at.popitem(last=False)
         return wait_s
+
+
+def sender_of(address: str) -> str:
+    """Whom to count: one machine may take any of the addresses that IPv6 gives its house."""
+    try:
+        known = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if not isinstance(known, IPv6Address):
+        return str(known)
+    return str(known.ipv4_mapped or ip_network((known, HOUSE_BITS), strict=False))
