@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from session_core.events import DeviceChanged, Record
-from session_core.session_store import MemorySessionStore, SessionRecord, SessionStoreError
+from session_core.session_store import MemorySessionStore, SessionDamagedError, SessionRecord, SessionStoreError
 from session_core.vocabulary import DeviceChange
 
 
 class Disk:
     """The `SessionStore` of the processes of one device; `shared` where there can be several at a time.
 
-    Writes are whole or not at all.
+    Writes are whole or not at all. What is damaged is never read; who holds it may write it anew, as in the SQLite store.
     """
 
     def __init__(self, *, shared: bool, record: Record) -> None:
@@ -22,6 +22,7 @@ class Disk:
         self._latency_s = 0.0
         self._full = False
         self._damaged: set[str] = set()
+        self._aside: set[str] = set()
         self.quarantined: list[str] = []
 
     @property
@@ -29,32 +30,39 @@ class Disk:
         return not self._latency_s
 
     def __len__(self) -> int:
-        return len(self._store)
+        return len(self._store) - len(self._aside)
 
     async def load(self, session_id: str) -> SessionRecord | None:
         await self._take_time()
         if session_id in self._damaged:
-            # Put aside for whoever looks into it, and never read again.
-            self._damaged.discard(session_id)
-            self.quarantined.append(session_id)
-            await self._store.delete(session_id)
-            raise SessionStoreError("The stored session is damaged and cannot be read.")
+            if session_id not in self._aside:
+                self._aside.add(session_id)
+                self.quarantined.append(session_id)
+            raise SessionDamagedError("The stored session is damaged and was put aside.")
         return await self._store.load(session_id)
 
     async def save(self, record: SessionRecord) -> SessionRecord | None:
         await self._take_time()
         if self._full:
             raise SessionStoreError("The disk is full; the session could not be written.")
-        return await self._store.save(record)
+        written = await self._store.save(record)
+        if written is not None:
+            self._mend(record.session_id)
+        return written
 
     async def delete(self, session_id: str) -> None:
         await self._take_time()
-        self._damaged.discard(session_id)
+        self._mend(session_id)
         await self._store.delete(session_id)
 
     async def list_of(self, user_id: str) -> tuple[SessionRecord, ...]:
         await self._take_time()
-        return await self._store.list_of(user_id)
+        found = await self._store.list_of(user_id)
+        return tuple(record for record in found if record.session_id not in self._damaged)
+
+    def _mend(self, session_id: str) -> None:
+        self._damaged.discard(session_id)
+        self._aside.discard(session_id)
 
     async def _take_time(self) -> None:
         if self._latency_s:
