@@ -430,12 +430,16 @@ def test_the_right_key_opens(kept: Kept) -> None:
         ("127.0.0.1", {"x_forwarded_for": "203.0.113.9"}, 403),
         ("127.0.0.1", {"forwarded": "for=203.0.113.9"}, 403),
         ("127.0.0.1", {"via": "1.1 proxy"}, 403),
+        ("127.0.0.1", {"host": "evil.example:8501"}, 403),
+        ("127.0.0.1", {"host": "127.0.0.1.evil.example"}, 403),
+        ("127.0.0.1", {"host": "localhost:9"}, 200),
+        ("127.0.0.1", {"host": "[::1]:8501"}, 200),
     ],
 )
 def test_without_a_key_only_this_machine_may_post(
     kept: Kept, address: str | None, headers: dict[str, str], status: int
 ) -> None:
-    """An app that others can reach, by its address or through a proxy, takes nothing until it has a key."""
+    """An app that others can reach, by its address, through a proxy or by a name made up for it, takes nothing without a key."""
     answer = Desk(kept, address=address).post(WHOLE, **headers)
     assert answer.status_code == status
     assert status == 200 or "SESSION_LAB_INGEST_KEY" in answer.json()["error"]

@@ -35,13 +35,18 @@ class Door:
                 raise TurnedAwayError(
                     401, "The key is missing or wrong; send it as “Authorization: Bearer …”.", www_authenticate="Bearer"
                 )
-        elif not self._is_private or _comes_through_a_proxy(request):
+        elif not self._is_private or _comes_through_a_proxy(request) or not _asks_for_this_machine(request):
             raise TurnedAwayError(403, f"This app can be reached from elsewhere; {self._mends}.")
 
 
 def _comes_through_a_proxy(request: Request) -> bool:
     """Then it comes from anywhere, although it arrives at this machine's own address."""
     return any(name in request.headers for name in ("forwarded", "x-forwarded-for", "via"))
+
+
+def _asks_for_this_machine(request: Request) -> bool:
+    """By name too: a page of another site can give its own name this machine's address, and read the answer."""
+    return is_loopback(request.url.hostname or "")
 
 
 def _digest(key: str) -> bytes:
