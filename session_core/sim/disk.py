@@ -34,12 +34,13 @@ class Disk:
 
     async def load(self, session_id: str) -> SessionRecord | None:
         await self._take_time()
-        if session_id in self._damaged:
+        record = await self._store.load(session_id)
+        if record is not None and session_id in self._damaged:
             if session_id not in self._aside:
                 self._aside.add(session_id)
                 self.quarantined.append(session_id)
             raise SessionDamagedError("The stored session is damaged and was put aside.")
-        return await self._store.load(session_id)
+        return record
 
     async def save(self, record: SessionRecord) -> SessionRecord | None:
         await self._take_time()

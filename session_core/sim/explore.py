@@ -224,5 +224,6 @@ _KINDS: tuple[tuple[Kind, int], ...] = (
     (_one(Verb.OPEN_PROCESS), 2),
     (_one(Verb.KILL_PROCESS, process=_any_of(None, 2)), 1),
     (_one(Verb.STORE_FAILS, for_s=_lasting), 1),
+    (_one(Verb.STORE_CORRUPTS), 2),
     (_one(Verb.STORE_SLOW, latency_s=_any_of(0.0, 0.05, 0.3)), 2),
 )
