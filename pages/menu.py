@@ -17,10 +17,11 @@ if __name__ == "__main__":
         "operate/session_health.py", title="Session health", icon=":material/ecg_heart:", url_path="health"
     )
     chat = st.Page("operate/chat.py", title="Chat", icon=":material/chat:", url_path="chat")
+    devices = st.Page("operate/devices.py", title="Devices", icon=":material/devices:", url_path="devices")
     alerts = st.Page("operate/alerts.py", title="Alerts", icon=":material/notifications:", url_path="alerts")
 
     observe = [overview, trends, errors, sessions]
-    pages = {"Observe": observe, "Experiment": [simulate, compare], "Operate": [health, chat, alerts]}
+    pages = {"Observe": observe, "Experiment": [simulate, compare], "Operate": [health, chat, devices, alerts]}
     page = st.navigation(pages, position="hidden")
     frame.sidebar(pages, page, observe)
     frame.banners()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import AsyncExitStack
 from random import Random
 from types import TracebackType
@@ -25,7 +25,13 @@ from session_core.jwt_checks import subject_of
 from session_core.oauth_client import OAuthClient
 from session_core.session import Session, Surroundings
 from session_core.session_heartbeat import SessionHeartbeat
-from session_core.session_store import MemorySessionStore, SessionDamagedError, SessionStore
+from session_core.session_store import (
+    MemorySessionStore,
+    SessionDamagedError,
+    SessionRecord,
+    SessionStore,
+    latest_first,
+)
 from session_core.session_worker import SessionWorker
 from session_core.token_answers import TokenGrant, TokenRefusal, refusal_error
 from session_core.vocabulary import EndReason, Source
@@ -265,6 +271,46 @@ class SessionService:
         if session is not None:
             await session.sign_out(reason)
             await session.aclose()
+
+    async def sessions_of(self, user_id: str) -> tuple[SessionRecord, ...]:
+        """A user's sessions, wherever they live, the one in use last first. Raises SessionStoreError."""
+        return latest_first(map(self._as_known_here, await self._store.list_of(user_id)))
+
+    async def end_sessions_of(
+        self,
+        user_id: str,
+        session_ids: Collection[str] | None = None,
+        *,
+        reason: EndReason = EndReason.SIGNED_OUT_ELSEWHERE,
+    ) -> int:
+        """End a user's sessions, or those of them that are named, wherever they live; how many there were.
+
+        What lives in another process ends when it looks at the store, within a minute. Raises SessionStoreError.
+        """
+        records = [
+            record
+            for record in await self._store.list_of(user_id)
+            if session_ids is None or record.session_id in session_ids
+        ]
+        for record in records:
+            await self._end(record, reason)
+        return len(records)
+
+    async def _end(self, record: SessionRecord, reason: EndReason) -> None:
+        here = self._sessions.get(record.session_id)
+        if here is not None and here.ended is None:
+            # Kept for a while, so that whoever comes to it learns why it ended.
+            await here.sign_out(reason)
+            return
+        await self._store.delete(record.session_id)
+        if record.tokens.refresh_token is not None:
+            await self.oauth.revoke(record.tokens.refresh_token)
+
+    def _as_known_here(self, record: SessionRecord) -> SessionRecord:
+        here = self._sessions.get(record.session_id)
+        if here is None or here.last_activity_at <= record.last_activity_at:
+            return record
+        return msgspec.structs.replace(record, last_activity_at=here.last_activity_at)
 
     def call(self, work: Coroutine[Any, Any, T], *, timeout_s: float = 60.0) -> T:
         """Run `work` on the service's loop and wait for it here, in another thread.

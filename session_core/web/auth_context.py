@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from concurrent.futures import TimeoutError as StillRunningError
 from html import escape
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from session_core.session import Session, SessionStatus
 from session_core.session_health import HealthScore
 from session_core.token_refresher import RefreshResult
 from session_core.vocabulary import EndReason
+from session_core.web.devices import Device, devices_of
 from session_core.web.faults import FaultOffer
 from session_core.web.presence import SCRIPT_PATH, Notice, why_over
 from session_core.web.running import Lab, current
@@ -130,6 +131,20 @@ class AuthContext:
             return None
         self._do(self._session.hold_to_limits)
         return why_over(self._session.status(), self._lab.config.policy.limits)
+
+    def devices(self) -> tuple[Device, ...]:
+        """Where this user is signed in. Raises SessionStoreError."""
+        records = self._lab.service.call(self._lab.service.sessions_of(self.session.user_id))
+        limits = self._lab.config.policy.limits
+        return devices_of(records, limits, this=self.session_id, clock=self._lab.clock)
+
+    def end_devices(self, session_ids: Collection[str]) -> int:
+        """Sign this user out on devices; on how many. Raises SessionStoreError."""
+        return self._lab.service.call(self._lab.service.end_sessions_of(self.session.user_id, session_ids))
+
+    def wall(self) -> float:
+        """What the clock on the wall says, in seconds."""
+        return self._lab.clock.wall()
 
     def picture(self) -> Picture:
         return self._do(self._picture)
