@@ -27,7 +27,9 @@ from session_core.session import Session, Surroundings
 from session_core.session_heartbeat import SessionHeartbeat
 from session_core.session_store import (
     MemorySessionStore,
+    NOWHERE,
     SessionDamagedError,
+    SeenOn,
     SessionRecord,
     SessionStore,
     latest_first,
@@ -90,6 +92,7 @@ class SessionService:
         self._sessions: dict[str, Session] = {}
         self._ended: deque[tuple[float, str]] = deque()
         self._origin = Origin(
+        self._resuming = asyncio.Lock()
             stream_id=self._named(self._new_id()),
             session_id=SERVICE_ID,
             user_id="",
@@ -189,12 +192,19 @@ class SessionService:
         return await self.oauth.login_request(self._entropy, return_to=return_to, prompt=prompt)
 
     async def finish_login(
-        self, callback: str | list[tuple[str, str]], login: LoginRequest, *, user_agent: UserAgent | None = None
+        self,
+        callback: str | list[tuple[str, str]],
+        login: LoginRequest,
+        *,
+        user_agent: UserAgent | None = None,
+        seen_on: SeenOn = NOWHERE,
     ) -> Session:
         """The session of a user who came back from the provider. Raises ProviderError, which says what went wrong."""
         sent_at = self._clock.boot()
         grant = await self.oauth.exchange_callback(callback, login)
-        return await self.adopt(grant, sent_at=sent_at, user_agent=user_agent, return_to=login.return_to)
+        return await self.adopt(
+            grant, sent_at=sent_at, user_agent=user_agent, return_to=login.return_to, seen_on=seen_on
+        )
 
     async def sign_in_as_service(self) -> Session:
         """A session of the program itself, by its client credential."""
@@ -217,9 +227,10 @@ class SessionService:
 
         `credential` fetches tokens for the very same subject; a client's own never stands in for a user.
         """
+        seen_on: SeenOn = NOWHERE,
         subject = None if grant.id_token is None else subject_of(grant.id_token)
         session = self._make(self._named(self._new_id()), subject, user_agent, credential)
-        session.return_to = return_to
+        session.return_to, session.seen_on = return_to, seen_on
         await session.begin(grant, sent_at=sent_at)
         return self._look_after(session)
 
@@ -228,19 +239,30 @@ class SessionService:
     ) -> Session | None:
         """Go on with a stored session, after a restart or beside another process; None if none is stored, or no sound one.
 
-        Raises SessionStoreError when the store cannot be read.
+        One that lives here already is the one; who asks meanwhile gets the same. Raises SessionStoreError when the store
+        cannot be read.
         """
-        try:
-            record = await self._store.load(session_id)
-        except SessionDamagedError as error:
-            self._journal.record(PersistFailed(error=error.code))
-            return None
-        if record is None:
-            return None
-        id_token = record.tokens.id_token
-        session = self._make(session_id, None if id_token is None else subject_of(id_token), user_agent, credential)
-        session.resume_from(record)
-        return self._look_after(session)
+        async with self._resuming:
+            here = self._sessions.get(session_id)
+            if here is not None and here.ended is None:
+                return here
+            try:
+                record = await self._store.load(session_id)
+            except SessionDamagedError as error:
+                self._journal.record(PersistFailed(error=error.code))
+                return None
+            if record is None:
+                return None
+            id_token = record.tokens.id_token
+            session = self._make(session_id, None if id_token is None else subject_of(id_token), user_agent, credential)
+            session.resume_from(record)
+            return self._look_after(session)
+
+    async def let_go(self, session_id: str) -> None:
+        """Look after it no more here; it goes on in its store, and `resume` takes it up again."""
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            await session.aclose()
 
     def _make(
         self,

@@ -37,7 +37,7 @@ from session_core.session_heartbeat import SessionHeartbeat
 from session_core.session_keeper import SessionKeeper
 from session_core.session_limits import LimitVerdict, LimitWatch, Standing
 from session_core.session_state import SessionStateMachine, stuck_at
-from session_core.session_store import SessionRecord, SessionStore
+from session_core.session_store import NOWHERE, SeenOn, SessionRecord, SessionStore
 from session_core.session_worker import SessionWorker
 from session_core.token_answers import TokenGrant
 from session_core.token_manager import TokenManager, TokenStatistics
@@ -117,6 +117,7 @@ class Session:
         "return_to",
         "session_id",
         "user_id",
+        "seen_on",
     )
 
     def __init__(
@@ -139,6 +140,7 @@ class Session:
         self.return_to = "/"
         self._limits = LimitWatch(policy.limits, clock.boot())
         self._machine = SessionStateMachine(clock=clock, record=record)
+        self.seen_on = NOWHERE
         self._retry = RetryManager(policies=policy.retry.by_call(), budget=policy.retry_budget, rng=rng, record=record)
         chain = FallbackAuthManager(
             policy=policy.fallback,
@@ -221,6 +223,7 @@ class Session:
         """Go on from a stored record after a restart."""
         self._limits.begin(record.started_at, record.last_activity_at)
         self._keeper.resume(record)
+        self.seen_on = SeenOn(record.device, record.address)
         self._tokens.restore(record.tokens, refresh_sent_at=record.refresh_sent_at)
         self._machine.fire(Signal.SIGNED_IN)
         self._note_start(resumed=True)
@@ -518,6 +521,8 @@ class Session:
         )
 
     def _note_start(self, *, resumed: bool) -> None:
+            device=self.seen_on.device,
+            address=self.seen_on.address,
         tokens, limits = self._tokens.tokens, self._around.config.policy.limits
         assert tokens is not None, "a session starts with tokens"
         self._journal.record(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -23,12 +23,22 @@ class SessionDamagedError(SessionStoreError):
     code = "session_damaged"
 
 
+class SeenOn(NamedTuple):
+    """What a user knows a session by: what they signed in on, and from where."""
+
+    device: str = ""
+    address: str = ""
+
+
+NOWHERE = SeenOn()
+
+
 class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a session needs to go on after a restart.
 
     `refresh_sent_at` is set while a refresh is under way: found after a crash, the refresh token may be spent.
     `lease_until` is the boot second up to which the process that refreshes is known to live.
-    `device` and `address` are what its user knows it by: what they signed in on, and from where.
+    `device` and `address` are what its user knows it by: see SeenOn.
     """
 
     session_id: str

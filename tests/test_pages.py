@@ -32,8 +32,18 @@ class OneSeat:
     def find(self, _cookie: str | None) -> Seat | None:
         return self.seat
 
-    def leave(self, _session_id: str) -> None:
+    async def recall(self, _cookie: str | None) -> tuple[Seat | None, list[Seat]]:
+        return self.seat, []
+
+    async def leave(self, _session_id: str) -> None:
         self.seat = None
+
+    async def give_up(self, _cookie: str | None) -> Seat | None:
+        seat, self.seat = self.seat, None
+        return seat
+
+    async def catch_up(self) -> None:
+        """Nothing was put off."""
 
 
 @pytest.fixture(params=STORES, scope="module")

@@ -218,8 +218,12 @@ _clients: WeakKeyDictionary[Session, httpx.Client] = WeakKeyDictionary()
 def use_auth() -> AuthContext:
     """Who is in front of this page, by the cookie of the browser. Raises SessionCoreError when the app is not running."""
     lab = current()
-    seat = lab.seats.find(st.context.cookies.get(lab.cookies.session))
+    cookie = st.context.cookies.get(lab.cookies.session)
+    seat = lab.seats.find(cookie)
     session = None if seat is None else lab.service.get(seat.session_id)
+    if session is None and cookie:
+        # After a restart the first who asks takes the session up again.
+        seat, session = lab.service.call(lab.recall(cookie)) or (None, None)
     return AuthContext(lab, session, None if seat is None or session is None else seat.user)
 
 

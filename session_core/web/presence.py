@@ -15,6 +15,7 @@ from starlette.responses import FileResponse, Response
 
 from session_core.session import Session, SessionStatus
 from session_core.session_limits import SessionLimits, Standing
+from session_core.session_store import SessionStoreError
 from session_core.store.descriptions import for_how_long
 from session_core.vocabulary import EndReason, Limit, State
 from session_core.web.guard import own_pages_only
@@ -108,7 +109,10 @@ def _of_limit(limit: Limit, limits: SessionLimits) -> Notice:
 
 async def look(request: Request) -> Response:
     """How the session stands; asking is no activity."""
-    return _answer(_session_of(request))
+    try:
+        return _answer(await _session_of(request))
+    except SessionStoreError as error:
+        return Response(str(error), 503, HEADERS, media_type="text/plain")
 
 
 @own_pages_only
@@ -117,7 +121,10 @@ async def act(request: Request) -> Response:
     name = request.query_params.get("act")
     if name not in ACTS:
         return Response("Say what was done: act=acted, act=focus or act=stay.", 400, HEADERS, media_type="text/plain")
-    session = _session_of(request)
+    try:
+        session = await _session_of(request)
+    except SessionStoreError as error:
+        return Response(str(error), 503, HEADERS, media_type="text/plain")
     if session is not None and current().clock.boot() - session.last_activity_at >= APART_S_MIN:
         session.update_activity(name)
     return _answer(session)
@@ -127,9 +134,9 @@ async def script(_request: Request) -> Response:
     return FileResponse(_SCRIPT, media_type="text/javascript", headers={**HEADERS, "cache-control": "no-cache"})
 
 
-def prompt_of(request: Request) -> str | None:
+async def prompt_of(request: Request) -> str | None:
     """Whoever comes to a browser that was locked must prove who they are, also if the provider knows the browser."""
-    session = _session_of(request)
+    session = await _session_of(request)
     if session is None:
         return None
     session.hold_to_limits()
@@ -144,7 +151,7 @@ def _answer(session: Session | None) -> Response:
     return Response(msgspec.json.encode(said), headers=HEADERS, media_type="application/json")
 
 
-def _session_of(request: Request) -> Session | None:
+async def _session_of(request: Request) -> Session | None:
     lab = current()
-    seat = lab.seats.find(request.cookies.get(lab.cookies.session))
-    return None if seat is None else lab.service.get(seat.session_id)
+    found = await lab.recall(request.cookies.get(lab.cookies.session))
+    return None if found is None else found[1]

@@ -15,17 +15,17 @@ from session_core.errors import ConfigError, ProviderUnreachableError, SessionCo
 from session_core.provider_metadata import is_loopback
 from session_core.session import Session
 from session_core.web.cookies import set_cookie
+from session_core.web.device_names import seen_on
 from session_core.web.guard import paced
 from session_core.web.ingest import EVENTS_PATH, allow_events, events_schema, post_events
 from session_core.web.notice import HEADERS, notice
 from session_core.web.running import Lab, current
 from session_core.web.presence import ACTIVITY_PATH, SCRIPT_PATH, act, look, prompt_of, script
 from session_core.web.settings import CALLBACK_PATH, PROVIDER_PATH, SIGNED_OUT_PATH
-from session_core.web.sign_in import PENDING_S_MAX, Seat, User, user_of
+from session_core.web.sign_in import PENDING_S_MAX, SEAT_S_MAX, User, user_of
 from session_core.web.sign_out import SIGN_OUT_PATH, come_back, go_on_to_provider
 from session_core.web.watching import HEALTH_PATH, METRICS_PATH, healthz, metrics
 
-COOKIE_S_MAX = 30 * 86_400
 UNKNOWN_SIGN_IN = "This sign-in was not started in this browser, was used already, or took longer than 10 minutes."
 PLACE_TO_RETURN = "The place to return to after sign-in must be a path of this app, such as /chat."
 
@@ -54,20 +54,20 @@ async def sign_in(request: Request) -> Response:
         return RedirectResponse(home, status_code=307, headers=HEADERS)
     try:
         return_to = request.query_params.get("return_to", "/")
-        login = await lab.service.login(return_to=return_to, prompt=prompt_of(request))
+        login = await lab.service.login(return_to=return_to, prompt=await prompt_of(request))
     except ConfigError:
         return notice(PLACE_TO_RETURN)
     except SessionCoreError as error:
         return notice(str(error), status=502)
     response = RedirectResponse(login.url, status_code=303, headers=HEADERS)
-    cookie = lab.pending.keep(login, cookie=request.cookies.get(lab.cookies.pending), now=lab.clock.boot())
+    cookie = await lab.pending.keep(login, cookie=request.cookies.get(lab.cookies.pending), now=lab.clock.boot())
     set_cookie(response, lab.cookies.pending, cookie, life_s=PENDING_S_MAX, secure=lab.cookies.secure)
     return response
 
 
 async def callback(request: Request) -> Response:
     lab = current()
-    login = lab.pending.take(
+    login = await lab.pending.take(
         cookie=request.cookies.get(lab.cookies.pending),
         state=request.query_params.get("state", ""),
         now=lab.clock.boot(),
@@ -75,18 +75,14 @@ async def callback(request: Request) -> Response:
     if login is None:
         return notice(UNKNOWN_SIGN_IN)
     try:
-        session = await lab.service.finish_login(request.query_params.multi_items(), login)
+        session = await lab.service.finish_login(request.query_params.multi_items(), login, seen_on=seen_on(request))
     except ProviderUnreachableError as error:
         return notice(str(error), status=502)
     except SessionCoreError as error:
         return notice(str(error))
-    before = lab.seats.give_up(request.cookies.get(lab.cookies.session))
-    cookie, moved = lab.seats.take(Seat(session_id=session.session_id, user=await _user(lab, session)))
-    for seat in (before, *moved):
-        if seat is not None:
-            await lab.leave(seat.session_id)
+    cookie = await lab.seat(session, await _user(lab, session), before=request.cookies.get(lab.cookies.session))
     response = RedirectResponse(login.return_to, status_code=303, headers=HEADERS)
-    set_cookie(response, lab.cookies.session, cookie, life_s=COOKIE_S_MAX, secure=lab.cookies.secure)
+    set_cookie(response, lab.cookies.session, cookie, life_s=SEAT_S_MAX, secure=lab.cookies.secure)
     return response
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
@@ -19,6 +20,7 @@ from session_core.provider import EmbeddedProvider
 from session_core.provider.asgi import ProviderFace
 from session_core.service import SessionService, drop_event
 from session_core.session import Session
+from session_core.session_store import SessionStoreError
 from session_core.store import Recorder
 from session_core.store.alert_desk import AlertDesk
 from session_core.store.late_store import LateStore
@@ -31,11 +33,13 @@ from session_core.web.ingest import Intake
 from session_core.web.metrics import Metrics
 from session_core.web.retention import retaining
 from session_core.web.settings import LabSettings, alert_settings, provider_config, retention, session_config
-from session_core.web.sign_in import CookieNames, PendingLogins, Seats, cookie_names
+from session_core.web.sign_in import CookieNames, PendingLogins, Seat, Seats, User, cookie_names
+from session_core.web.stored_sessions import shelf_of, stored_sessions
+from session_core.web.taking_up import taking_up
 from session_core.web.turnstile import Turnstile
-from session_core.web.stored_sessions import stored_sessions
 
 T = TypeVar("T")
+log = logging.getLogger("session_lab")
 SIGN_INS_AT_ONCE_MAX = 60
 OVER = frozenset({State.SIGNED_OUT, State.EXPIRED, State.LOCKED})
 
@@ -109,9 +113,42 @@ class Lab(msgspec.Struct, kw_only=True):
             entropy=secrets.token_bytes,
         )
 
+    async def seat(self, session: Session, user: User, *, before: str | None) -> str:
+        """A cookie for `session`. The one `before` opens nothing any more, and its session ends."""
+        left = await self.seats.give_up(before)
+        cookie, moved = await self.seats.take(Seat(session_id=session.session_id, user=user))
+        if left is not None:
+            await self.leave(left.session_id)
+        await self._make_room(moved)
+        return cookie
+
+    async def recall(self, cookie: str | None) -> tuple[Seat, Session] | None:
+        """Who sits behind a cookie, also if the app was restarted since. Raises SessionStoreError, fit to be shown."""
+        try:
+            seat, moved = await self.seats.recall(cookie)
+            await self._make_room(moved)
+            if seat is None:
+                return None
+            session = self.service.get(seat.session_id) or await self.service.resume(seat.session_id)
+        except SessionStoreError as error:
+            log.warning("%s", error)
+            raise SessionStoreError("Who you are cannot be read just now; try again in a moment.") from None
+        if session is None:
+            await self.seats.give_up(cookie)
+            return None
+        return seat, session
+
     async def leave(self, session_id: str) -> None:
-        self.seats.leave(session_id)
+        """End a session and free its seats, also one that rests in the store since a restart."""
+        await self.seats.leave(session_id)
+        if self.service.get(session_id) is None:
+            with suppress(SessionStoreError):
+                await self.service.resume(session_id)
         await self.service.sign_out(session_id)
+
+    async def _make_room(self, moved: list[Seat]) -> None:
+        for seat in moved:
+            await (self.service.let_go if self.seats.durable else self.leave)(seat.session_id)
 
     def note_stop(self) -> None:
         """Sessions live in this process: say of each that it stops with it, or it would look alive for a day."""
@@ -182,8 +219,8 @@ async def run_lab(
                 recorder=recorder,
                 emit=emit,
                 alerts=desk,
-                pending=PendingLogins(entropy=secrets.token_bytes),
-                seats=Seats(entropy=secrets.token_bytes),
+                pending=PendingLogins(entropy=secrets.token_bytes, shelf=shelf_of(sessions, config, "login")),
+                seats=Seats(entropy=secrets.token_bytes, shelf=shelf_of(sessions, config, "seat")),
                 farewells=Farewells(),
                 cookies=cookie_names(config.redirect_uri),
                 turnstile=Turnstile(per_minute=settings.sign_ins_per_minute, burst=SIGN_INS_AT_ONCE_MAX),
@@ -198,9 +235,11 @@ async def run_lab(
                 face=face,
             )
             try:
-                yield _lab
+                async with taking_up(service, sessions, _lab.seats):
+                    yield _lab
             finally:
                 _lab.note_stop()
+                await _lab.seats.catch_up()
                 _lab = None
     finally:
         await asyncio.to_thread(recorder.stop)

@@ -9,6 +9,7 @@ from session_core.clock import Clock
 from session_core.config import SessionConfig
 from session_core.errors import ConfigError, SessionCoreError
 from session_core.sealing import keys_from
+from session_core.shelf import NoShelf, Shelf
 from session_core.sqlite_session_store import SqliteSessionStore
 from session_core.web.settings import MEMORY, PREFIX, LabSettings
 
@@ -35,6 +36,11 @@ def stored_sessions(
         raise _refused(str(error)) from error
     with store:
         yield store
+
+
+def shelf_of(store: SqliteSessionStore | None, config: SessionConfig, kind: str) -> Shelf:
+    """Beside the sessions, for this client at this provider: what another one left there is not found."""
+    return NoShelf() if store is None else store.shelf(f"{kind} of {config.client_id} at {config.issuer}")
 
 
 def _refused(why: str) -> ConfigError:
