@@ -26,10 +26,10 @@ from session_core.oauth_client import OAuthClient
 from session_core.session import Session, Surroundings
 from session_core.session_heartbeat import SessionHeartbeat
 from session_core.session_store import (
-    MemorySessionStore,
     NOWHERE,
-    SessionDamagedError,
+    MemorySessionStore,
     SeenOn,
+    SessionDamagedError,
     SessionRecord,
     SessionStore,
     latest_first,
@@ -91,8 +91,8 @@ class SessionService:
         self._pool = pool
         self._sessions: dict[str, Session] = {}
         self._ended: deque[tuple[float, str]] = deque()
-        self._origin = Origin(
         self._resuming = asyncio.Lock()
+        self._origin = Origin(
             stream_id=self._named(self._new_id()),
             session_id=SERVICE_ID,
             user_id="",
@@ -222,12 +222,12 @@ class SessionService:
         user_agent: UserAgent | None = None,
         credential: StoredCredential | None = None,
         return_to: str = "/",
+        seen_on: SeenOn = NOWHERE,
     ) -> Session:
         """A managed session from tokens asked for at boot second `sent_at`.
 
         `credential` fetches tokens for the very same subject; a client's own never stands in for a user.
         """
-        seen_on: SeenOn = NOWHERE,
         subject = None if grant.id_token is None else subject_of(grant.id_token)
         session = self._make(self._named(self._new_id()), subject, user_agent, credential)
         session.return_to, session.seen_on = return_to, seen_on

@@ -115,9 +115,9 @@ class Session:
         "_tasks",
         "_tokens",
         "return_to",
+        "seen_on",
         "session_id",
         "user_id",
-        "seen_on",
     )
 
     def __init__(
@@ -138,9 +138,9 @@ class Session:
         self.session_id = origin.session_id
         self.user_id = origin.user_id
         self.return_to = "/"
+        self.seen_on = NOWHERE
         self._limits = LimitWatch(policy.limits, clock.boot())
         self._machine = SessionStateMachine(clock=clock, record=record)
-        self.seen_on = NOWHERE
         self._retry = RetryManager(policies=policy.retry.by_call(), budget=policy.retry_budget, rng=rng, record=record)
         chain = FallbackAuthManager(
             policy=policy.fallback,
@@ -221,9 +221,9 @@ class Session:
 
     def resume_from(self, record: SessionRecord) -> None:
         """Go on from a stored record after a restart."""
+        self.seen_on = SeenOn(record.device, record.address)
         self._limits.begin(record.started_at, record.last_activity_at)
         self._keeper.resume(record)
-        self.seen_on = SeenOn(record.device, record.address)
         self._tokens.restore(record.tokens, refresh_sent_at=record.refresh_sent_at)
         self._machine.fire(Signal.SIGNED_IN)
         self._note_start(resumed=True)
@@ -518,11 +518,11 @@ class Session:
             started_at=self._limits.started_at,
             last_activity_at=self._limits.last_activity_at,
             refresh_sent_at=refresh_sent_at,
+            device=self.seen_on.device,
+            address=self.seen_on.address,
         )
 
     def _note_start(self, *, resumed: bool) -> None:
-            device=self.seen_on.device,
-            address=self.seen_on.address,
         tokens, limits = self._tokens.tokens, self._around.config.policy.limits
         assert tokens is not None, "a session starts with tokens"
         self._journal.record(
