@@ -144,7 +144,8 @@ OUTCOMES: Mapping[str, str] = {
 }
 ENDS: Mapping[str, str] = {
     "signed_out": "The user signed out",
-    "signed_out_elsewhere": "Signed out in another process or at the provider",
+    "signed_out_elsewhere": "Signed out in another process or on another device",
+    "signed_out_at_provider": "The provider said that its user is signed out there (back-channel logout)",
     "refresh_rejected": "The provider refused the refresh token that is in the store, and no fallback helped",
     "refresh_token_expired": "The refresh token is past its own end",
     "refresh_ambiguous": "The refresh token may be spent, and sending it again could end more than this session",
@@ -166,6 +167,7 @@ FAULTS: Mapping[str, str] = {
     "rotate_keys": "Sign with a new key from now on",
     "revoke_refresh_tokens": "Forget every refresh token",
     "revoke_access_tokens": "Forget every access token",
+    "end_sessions": "End every session at the provider and tell its clients",
     "unchanged_expiry": "Give new tokens with the old expiry",
     "omit_field": "Leave `field` out of the answer",
     "set_field": "Answer with `value` in `field`",

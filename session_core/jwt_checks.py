@@ -140,7 +140,7 @@ def verify_id_token(
     leeway_s: float = LEEWAY_S,
 ) -> Claims:
     """The claims of an ID token (OIDC Core §3.1.3.7). `nonce` None leaves the nonce unchecked."""
-    claims = _verify(token, keys, types={"jwt"}, typed=False)
+    claims = read_claims(verified_payload(token, keys, types={"jwt"}, typed=False))
     check_id_claims(claims, issuer=issuer, client_id=client_id)
     _check_times(claims, now_wall=now_wall, leeway_s=leeway_s)
     if nonce is not None and not hmac.compare_digest((claims.nonce or "").encode(errors="replace"), nonce.encode()):
@@ -152,7 +152,7 @@ def verify_access_token(
     token: str, keys: KeySet, *, issuer: str, audience: str, now_wall: float, leeway_s: float = LEEWAY_S
 ) -> Claims:
     """The claims of a JWT access token (RFC 9068 §4); an ID token is not one."""
-    claims = _verify(token, keys, types={"at+jwt"}, typed=True)
+    claims = read_claims(verified_payload(token, keys, types={"at+jwt"}, typed=True))
     _check_issuer(claims, issuer)
     if audience not in claims.audiences:
         raise TokenVerificationError("A token was made for another audience; it is not accepted.")
@@ -177,6 +177,12 @@ def subject_of(id_token: str) -> str | None:
     return str(claims["sub"]) if claims is not None and "sub" in claims else None
 
 
+def sid_of(id_token: str | None) -> str | None:
+    """The session at the provider that an ID token belongs to; None where it does not say. Proves nothing."""
+    claims = None if id_token is None else read_unverified(id_token)
+    return str(claims["sid"]) if claims is not None and "sid" in claims else None
+
+
 def check_id_claims(claims: Claims, *, issuer: str, client_id: str) -> None:
     """Made by this issuer, for this client (OIDC Core §3.1.3.7, 2 to 5)."""
     _check_issuer(claims, issuer)
@@ -195,7 +201,8 @@ def read_claims(payload: bytes) -> Claims:
         ) from None
 
 
-def _verify(token: str, keys: KeySet, *, types: set[str], typed: bool) -> Claims:
+def verified_payload(token: str, keys: KeySet, *, types: set[str], typed: bool) -> bytes:
+    """What a JWT of one of these types says, if one of `keys` vouches for it; `typed`: its type must be stated."""
     if not token.isascii() or len(token) > JWT_CHARS_MAX:
         raise TokenVerificationError("A token is not a JWT.")
     try:
@@ -211,12 +218,12 @@ def _verify(token: str, keys: KeySet, *, types: set[str], typed: bool) -> Claims
         raise TokenVerificationError("A token is of another kind than the one asked for; it is not accepted.")
     key = keys.find(kid=header.get("kid"), algorithm=algorithm)
     try:
-        payload = _jws.decode(token, key.public_key, algorithms=[key.algorithm])
+        said: bytes = _jws.decode(token, key.public_key, algorithms=[key.algorithm])
     except jwt.PyJWTError:
         raise TokenVerificationError(
             "A token's signature does not match the provider's key; it is not accepted."
         ) from None
-    return read_claims(payload)
+    return said
 
 
 def _check_issuer(claims: Claims, issuer: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -21,6 +22,7 @@ from session_core.errors import (
 from session_core.events import ClockSkewEstimated, KeysFetched, Record
 from session_core.http_answers import is_portal
 from session_core.jwt_checks import check_id_claims, read_unverified
+from session_core.logout_token import LogoutClaims, verify_logout_token
 from session_core.oauth import (
     Claims,
     ClientRegistration,
@@ -204,23 +206,22 @@ class OAuthClient:
 
     async def verify_id_token(self, token: str, *, nonce: str | None = None) -> Claims:
         """Its claims, if a key of the provider vouches for it. An unknown key is looked up afresh, once a minute."""
+        return await self._vouched_for(partial(oauth.verify_id_token, token, nonce=nonce))
+
+    async def verify_logout_token(self, token: str) -> LogoutClaims:
+        """As `verify_id_token`, of a token with which the provider signs somebody out."""
+        return await self._vouched_for(partial(verify_logout_token, token))
+
+    async def _vouched_for(self, verify: Callable[..., T]) -> T:
+        now_wall = self._clock.wall() + self._skew_s
+        expected = {"issuer": self.issuer, "client_id": self.registration.client_id, "now_wall": now_wall}
         keys = await self._current_keys()
         try:
-            return self._verify(token, keys, nonce)
+            return verify(keys, **expected)
         except UnknownKeyError:
             if not self._may_refetch():
                 raise
-        return self._verify(token, await self._refetched_keys(keys), nonce)
-
-    def _verify(self, token: str, keys: KeySet, nonce: str | None) -> Claims:
-        return oauth.verify_id_token(
-            token,
-            keys,
-            issuer=self.issuer,
-            client_id=self.registration.client_id,
-            nonce=nonce,
-            now_wall=self._clock.wall() + self._skew_s,
-        )
+        return verify(await self._refetched_keys(keys), **expected)
 
     async def _current_keys(self) -> KeySet:
         if self._keys is None:

@@ -21,7 +21,7 @@ from session_core.deadlines import LoopStatistics
 from session_core.errors import LoginRequest, SessionCoreError
 from session_core.events import Emit, Event, Journal, Origin, PersistFailed
 from session_core.fallback_auth_manager import ClientCredential, StoredCredential, UserAgent
-from session_core.jwt_checks import subject_of
+from session_core.jwt_checks import sid_of, subject_of
 from session_core.oauth_client import OAuthClient
 from session_core.session import Session, Surroundings
 from session_core.session_heartbeat import SessionHeartbeat
@@ -317,6 +317,28 @@ class SessionService:
         for record in records:
             await self._end(record, reason)
         return len(records)
+
+    async def end_sessions_at_provider(self, *, sub: str | None, sid: str | None) -> int:
+        """What the provider says is over: its session `sid`, or every one of `sub`; how many there were.
+
+        One that names no user is looked for among the sessions that live here. Raises SessionStoreError; those that
+        live here have ended then.
+        """
+        reason = EndReason.SIGNED_OUT_AT_PROVIDER
+        here = [
+            session
+            for session in self.sessions()
+            if session.ended is None
+            and sub in (None, session.user_id)
+            and (sid is None or sid_of(session.id_token()) == sid)
+        ]
+        await asyncio.gather(*(session.sign_out(reason) for session in here))
+        ended = len(here)
+        for user_id in {session.user_id for session in here} if sub is None else {sub}:
+            records = await self._store.list_of(user_id)
+            meant = [r.session_id for r in records if sid is None or sid_of(r.tokens.id_token) == sid]
+            ended += await self.end_sessions_of(user_id, meant, reason=reason)
+        return ended
 
     async def _end(self, record: SessionRecord, reason: EndReason) -> None:
         here = self._sessions.get(record.session_id)

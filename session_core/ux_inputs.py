@@ -63,6 +63,7 @@ NOT_PENALISED = frozenset(
     {
         EndReason.SIGNED_OUT,
         EndReason.SIGNED_OUT_ELSEWHERE,
+        EndReason.SIGNED_OUT_AT_PROVIDER,
         EndReason.IDLE_LIMIT,
         EndReason.ABSOLUTE_LIMIT,
         EndReason.STOPPED,

@@ -51,6 +51,7 @@ class EndReason(StrEnum):
 
     SIGNED_OUT = "signed_out"
     SIGNED_OUT_ELSEWHERE = "signed_out_elsewhere"
+    SIGNED_OUT_AT_PROVIDER = "signed_out_at_provider"
     REFRESH_REJECTED = "refresh_rejected"
     REFRESH_TOKEN_EXPIRED = "refresh_token_expired"  # noqa: S105
     REFRESH_AMBIGUOUS = "refresh_ambiguous"

@@ -24,7 +24,14 @@ _VALUES: Mapping[str, str] = {
     "scenario": "{}",
 }
 _WORDS: Mapping[str, str] = {"policy": "policy", "app_version": "version", "device": "device", "scenario": "scenario"}
-_WANTED = frozenset({EndReason.SIGNED_OUT, EndReason.SIGNED_OUT_ELSEWHERE, EndReason.STOPPED})
+_WANTED = frozenset(
+    {
+        EndReason.SIGNED_OUT,
+        EndReason.SIGNED_OUT_ELSEWHERE,
+        EndReason.SIGNED_OUT_AT_PROVIDER,
+        EndReason.STOPPED,
+    }
+)
 
 
 class Mover(NamedTuple):

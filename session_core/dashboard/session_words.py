@@ -31,7 +31,14 @@ ONLY: Mapping[str, str] = {
     "errors": "With errors",
     "ended": "Ended",
 }
-_WANTED = frozenset({EndReason.SIGNED_OUT, EndReason.SIGNED_OUT_ELSEWHERE, EndReason.STOPPED})
+_WANTED = frozenset(
+    {
+        EndReason.SIGNED_OUT,
+        EndReason.SIGNED_OUT_ELSEWHERE,
+        EndReason.SIGNED_OUT_AT_PROVIDER,
+        EndReason.STOPPED,
+    }
+)
 # Colours that a badge can have, nearest to those of the theme.
 _STATES: Mapping[State, str] = {
     State.ACTIVE: "green",

@@ -85,6 +85,10 @@ class Accounts:
         session = self._sessions.get(cookie or "")
         return session if session and now < session.expires_at else None
 
+    def signed_in(self, *, now: float) -> list[str]:
+        """The users with a session."""
+        return sorted({session.username for session in self._sessions.values() if now < session.expires_at})
+
     def end_session(self, cookie: str, *, now: float) -> None:
         session = self._sessions.pop(cookie)
         self._ledger.note("signed_out", at=now, username=session.username)

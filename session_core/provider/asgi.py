@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from session_core.clock import Clock
 from session_core.provider.answers import Fate, ProviderAnswer
 from session_core.provider.core import EmbeddedProvider
+from session_core.provider.courier import Courier
 from session_core.provider.inbound import BODY_BYTES_MAX
 from session_core.wire import WireRequest
 
@@ -32,6 +33,7 @@ class ProviderFace:
     def __init__(self, provider: EmbeddedProvider, *, clock: Clock) -> None:
         self._provider = provider
         self._clock = clock
+        self._courier = Courier(lambda what, notice: provider.note_notice(what, notice, now=clock.wall()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await _read_body(receive)
@@ -39,6 +41,7 @@ class ProviderFace:
             return
         request = WireRequest(method=scope["method"], url=_url(scope), headers=_headers(scope), body=body)
         answer = self._provider.handle(request, now=self._clock.wall())
+        self.tell()
         if answer.delay_s and await _wait_gone(receive, answer.delay_s):
             return
         match answer.fate:
@@ -48,6 +51,11 @@ class ProviderFace:
                 await _wait_gone(receive, None)
             case Fate.DROPPED | Fate.REFUSED:
                 await _hang_up(receive, send)
+
+
+    def tell(self) -> None:
+        """Bring to clients what they are to know; after what was done without a request, somebody has to say so."""
+        self._courier.send(self._provider.take_notices())
 
 
 async def _answer(answer: ProviderAnswer, receive: Receive, send: Send) -> None:

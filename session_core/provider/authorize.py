@@ -1,4 +1,4 @@
-"""The authorization endpoint: who may ask, who signs in, and the code they go home with. Also the way out."""
+"""The authorization endpoint: who may ask, who signs in, and the code they go home with."""
 
 from __future__ import annotations
 
@@ -69,24 +69,6 @@ def authorize(parts: Parts, inbound: Inbound, now: float) -> ProviderAnswer:
     return _sign_in_page(parts, params, request)
 
 
-def end_session(parts: Parts, inbound: Inbound, now: float) -> ProviderAnswer:
-    """OpenID Connect RP-Initiated Logout: without a hint the user is asked, so that no link can sign them out."""
-    try:
-        params = read_query_and_form(inbound)
-        hint = _read_hint(parts, params)
-        back = _way_back(parts, params, hint)
-    except RefusedError as error:
-        return pages.refused(error)
-    value = cookie(inbound.headers, COOKIE_NAME) or ""
-    session = parts.accounts.session(value, now=now)
-    if session and hint.get("sub") != session.username and params.get("confirm") != "yes":
-        return pages.confirm_sign_out(session.username, action=_action(parts, "end-session", params))
-    if session:
-        parts.accounts.end_session(value, now=now)
-        parts.grants.revoke_session(session.session_id, now=now)
-    return redirect(back, cookie=_cookie(parts, "", 0)) if back else pages.signed_out(_cookie(parts, "", 0))
-
-
 def _who_asks(parts: Parts, params: Mapping[str, str]) -> tuple[Client, str]:
     """What is wrong here is shown, never redirected (RFC 6749 §4.1.2.1)."""
     client = parts.accounts.client(params.get("client_id"))
@@ -144,7 +126,7 @@ def _sign_in(
         return _sign_in_page(parts, params, request, username=username, failed=True)
     value, session = parts.accounts.start_session(user, now=now)
     home = _home(parts, request, session, now=now)
-    return redirect(home, cookie=_cookie(parts, value, int(parts.config.session_ttl_s)))
+    return redirect(home, cookie=set_cookie(parts, value, int(parts.config.session_ttl_s)))
 
 
 def _home(parts: Parts, request: AuthorizationRequest, session: ProviderSession, *, now: float) -> str:
@@ -174,36 +156,16 @@ def _sign_in_page(
     return pages.sign_in(
         client_id=request.client.client_id,
         users=parts.accounts.users(),
-        action=_action(parts, "authorize", params),
+        action=action(parts, "authorize", params),
         username=username or params.get("login_hint", ""),
         failed=failed,
     )
 
 
-def _action(parts: Parts, endpoint: str, params: Mapping[str, str]) -> str:
+def action(parts: Parts, endpoint: str, params: Mapping[str, str]) -> str:
     return with_query(f"{parts.path}/{endpoint}", params)
 
 
-def _cookie(parts: Parts, value: str, max_age_s: int) -> str:
+def set_cookie(parts: Parts, value: str, max_age_s: int) -> str:
     secure = "; Secure" if parts.config.issuer.startswith("https:") else ""
     return f"{COOKIE_NAME}={value}; Max-Age={max_age_s}; Path={parts.path or '/'}; HttpOnly; SameSite=Lax{secure}"
-
-
-def _read_hint(parts: Parts, params: Mapping[str, str]) -> Mapping[str, str]:
-    hint = params.get("id_token_hint")
-    claims = parts.keys.own_claims(hint) if hint else {}
-    if claims is None:
-        raise RefusedError("invalid_request", "The id_token_hint was not issued here.")
-    if "client_id" in params and claims.get("aud", params["client_id"]) != params["client_id"]:
-        raise RefusedError("invalid_request", "The id_token_hint was issued to another client.")
-    return claims
-
-
-def _way_back(parts: Parts, params: Mapping[str, str], hint: Mapping[str, str]) -> str | None:
-    uri = params.get("post_logout_redirect_uri")
-    if uri is None:
-        return None
-    client = parts.accounts.client(hint.get("aud") or params.get("client_id"))
-    if client is None or uri not in client.post_logout_redirect_uris:
-        raise RefusedError("invalid_request", "This post_logout_redirect_uri is not registered for the client.")
-    return with_query(uri, {"state": params["state"]}) if "state" in params else uri

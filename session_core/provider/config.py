@@ -40,6 +40,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     secret: str | None = None
     redirect_uris: tuple[str, ...] = ()
     post_logout_redirect_uris: tuple[str, ...] = ()
+    backchannel_logout_uri: str | None = None
 
     def __post_init__(self) -> None:
         if not self.client_id:
@@ -48,6 +49,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"secret of client {self.client_id!r} is empty; leave it out for a public client.")
         for uri in (*self.redirect_uris, *self.post_logout_redirect_uris):
             _require_url("redirect_uris", uri)
+        if self.backchannel_logout_uri is not None:
+            _require_url("backchannel_logout_uri", self.backchannel_logout_uri)
 
     def __repr__(self) -> str:
         return f"Client({self.client_id!r}, {'public' if self.secret is None else 'confidential'})"
@@ -69,12 +72,16 @@ def demo_clients(
     *,
     redirect_uris: tuple[str, ...] = DEMO_REDIRECT_URIS,
     post_logout_redirect_uris: tuple[str, ...] = DEMO_POST_LOGOUT_REDIRECT_URIS,
+    backchannel_logout_uri: str | None = None,
     service_secret: str = DEMO_SERVICE_SECRET,
 ) -> tuple[Client, ...]:
     """The public client of the lab, and a confidential one for programs."""
     return (
         Client(
-            client_id="session-lab", redirect_uris=redirect_uris, post_logout_redirect_uris=post_logout_redirect_uris
+            client_id="session-lab",
+            redirect_uris=redirect_uris,
+            post_logout_redirect_uris=post_logout_redirect_uris,
+            backchannel_logout_uri=backchannel_logout_uri,
         ),
         Client(
             client_id="session-lab-service",

@@ -10,14 +10,14 @@ from math import floor
 
 import msgspec
 
-from session_core.provider import authorize, demo_api, pages, strikes, token_endpoint
+from session_core.provider import authorize, demo_api, logout, pages, strikes, token_endpoint
 from session_core.provider.answers import ProviderAnswer, RefusedError
 from session_core.provider.config import ProviderConfig
 from session_core.provider.faults import STOPPERS, Endpoint, Fault, FaultKind, FaultPlan
 from session_core.provider.granted import Grant
 from session_core.provider.inbound import BODY_BYTES_MAX, Inbound, read
 from session_core.provider.ledger import SECRETS_MAX, AuditFact, ProviderListener, ProviderStatistics
-from session_core.provider.parts import Parts, make_parts
+from session_core.provider.parts import LogoutNotice, Parts, make_parts
 from session_core.wire import WireRequest
 
 Act = Callable[[Parts, Inbound, float], ProviderAnswer]
@@ -46,7 +46,7 @@ ROUTES: Mapping[str, Route] = {
     "/userinfo": Route(Endpoint.USERINFO, ("GET", "POST"), token_endpoint.userinfo),
     "/revoke": Route(Endpoint.REVOCATION, ("POST",), token_endpoint.revoke),
     "/introspect": Route(Endpoint.INTROSPECTION, ("POST",), token_endpoint.introspect),
-    "/end-session": Route(Endpoint.END_SESSION, ("GET", "POST"), authorize.end_session),
+    "/end-session": Route(Endpoint.END_SESSION, ("GET", "POST"), logout.end_session),
     "/api/echo": Route(Endpoint.API, _EVERY, demo_api.echo),
     "/api/profile": Route(Endpoint.API, _GET, demo_api.profile),
     "/api/chat": Route(Endpoint.API, ("POST",), demo_api.chat),
@@ -101,8 +101,18 @@ class EmbeddedProvider:
 
     def end_sessions_of(self, username: str, *, now: float) -> None:
         """As though the user had ended every session from another device: all their tokens stop working."""
-        self._parts.accounts.end_sessions_of(username, now=now)
+        logout.end_sessions_of(self._parts, username, now=now)
         self._parts.grants.revoke_families_of(username, now=now)
+
+    def take_notices(self) -> tuple[LogoutNotice, ...]:
+        """What clients are to be told since this was asked last; a face brings it to them."""
+        notices = tuple(self._parts.notices)
+        self._parts.notices.clear()
+        return notices
+
+    def note_notice(self, what: str, notice: LogoutNotice, *, now: float) -> None:
+        """What became of one."""
+        self._parts.ledger.note(what, at=now, client_id=notice.client_id)
 
     def standing_families(self, *, now: float) -> int:
         """How many families of tokens a refresh token can still open."""
@@ -149,6 +159,9 @@ class EmbeddedProvider:
                 self._parts.grants.forget_refresh_tokens(now=now)
             case FaultKind.REVOKE_ACCESS_TOKENS:
                 self._parts.grants.forget_access_tokens(now=now)
+            case FaultKind.END_SESSIONS:
+                for username in self._parts.accounts.signed_in(now=now):
+                    logout.end_sessions_of(self._parts, username, now=now)
             case _:
                 return
 

@@ -48,6 +48,7 @@ class FaultKind(StrEnum):
     ROTATE_KEYS = "rotate_keys"
     REVOKE_REFRESH_TOKENS = "revoke_refresh_tokens"
     REVOKE_ACCESS_TOKENS = "revoke_access_tokens"
+    END_SESSIONS = "end_sessions"
     UNCHANGED_EXPIRY = "unchanged_expiry"
     OMIT_FIELD = "omit_field"
     SET_FIELD = "set_field"
@@ -55,7 +56,14 @@ class FaultKind(StrEnum):
     FOREIGN_ID_TOKEN = "foreign_id_token"  # noqa: S105
 
 
-EFFECTS = frozenset({FaultKind.ROTATE_KEYS, FaultKind.REVOKE_REFRESH_TOKENS, FaultKind.REVOKE_ACCESS_TOKENS})
+EFFECTS = frozenset(
+    {
+        FaultKind.ROTATE_KEYS,
+        FaultKind.REVOKE_REFRESH_TOKENS,
+        FaultKind.REVOKE_ACCESS_TOKENS,
+        FaultKind.END_SESSIONS,
+    }
+)
 TOKEN_ONLY = frozenset({FaultKind.UNCHANGED_EXPIRY, FaultKind.UNSIGNED_ID_TOKEN, FaultKind.FOREIGN_ID_TOKEN})
 STOPPERS = frozenset(
     {FaultKind.STATUS, FaultKind.HTML, FaultKind.HANG, FaultKind.REFUSE, FaultKind.DROP_BEFORE, FaultKind.DROP_AFTER}

@@ -40,6 +40,9 @@ class Grants:
         """Families and access tokens held."""
         return len(self._families), len(self._access)
 
+    def granted(self) -> tuple[Grant, ...]:
+        return tuple(family.grant for family in self._families.values())
+
     # Authorization codes
 
     def issue_code(self, grant: Grant, *, redirect_uri: str, code_challenge: str, now: float) -> str:

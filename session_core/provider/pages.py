@@ -69,7 +69,8 @@ def confirm_sign_out(username: str, *, action: str) -> ProviderAnswer:
     return _page(
         "Sign out?",
         f"""<p>You are signed in as <code>{escape(username)}</code>.</p>
-<form method="post" action="{escape(action)}"><button type="submit" name="confirm" value="yes">Sign out</button></form>
+<form method="post" action="{escape(action)}"><button type="submit" name="confirm" value="yes">Sign out</button>
+<button type="submit" name="confirm" value="everywhere">Sign out on every device</button></form>
 <p class="note">{_TEST_DOUBLE}</p>""",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -12,6 +13,20 @@ from session_core.provider.grants import Grants
 from session_core.provider.keys import KeyRing
 from session_core.provider.ledger import Ledger, ProviderListener
 from session_core.provider.proofs import Proofs
+from session_core.secrecy import Discreet
+
+NOTICES_MAX = 1_000
+
+
+class LogoutNotice(Discreet, frozen=True, kw_only=True):
+    """A logout token that waits to be brought to a client."""
+
+    uri: str
+    client_id: str
+    token: str
+
+    def shown(self) -> tuple[str, ...]:
+        return ("uri", "client_id")
 
 
 class Parts(NamedTuple):
@@ -22,6 +37,8 @@ class Parts(NamedTuple):
     keys: KeyRing
     ledger: Ledger
     proofs: Proofs
+    entropy: Callable[[int], bytes]
+    notices: deque[LogoutNotice]
 
 
 def make_parts(
@@ -44,4 +61,6 @@ def make_parts(
         keys=keys,
         ledger=ledger,
         proofs=Proofs(config, entropy=entropy),
+        entropy=entropy,
+        notices=deque(maxlen=NOTICES_MAX),
     )

@@ -150,6 +150,8 @@ def discovery(parts: Parts, _inbound: Inbound, _now: float) -> ProviderAnswer:
             "revocation_endpoint": f"{issuer}/revoke",
             "introspection_endpoint": f"{issuer}/introspect",
             "end_session_endpoint": f"{issuer}/end-session",
+            "backchannel_logout_supported": True,
+            "backchannel_logout_session_supported": True,
             "scopes_supported": SCOPES,
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],

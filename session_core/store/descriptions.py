@@ -23,6 +23,7 @@ from session_core.vocabulary import (
 END_REASONS: Mapping[EndReason, str] = {
     EndReason.SIGNED_OUT: "the user signed out",
     EndReason.SIGNED_OUT_ELSEWHERE: "the user signed out elsewhere",
+    EndReason.SIGNED_OUT_AT_PROVIDER: "the user was signed out at the provider",
     EndReason.REFRESH_REJECTED: "the provider refused the refresh token",
     EndReason.REFRESH_TOKEN_EXPIRED: "the refresh token expired",
     EndReason.REFRESH_AMBIGUOUS: "a refresh got no answer and could not be repeated safely",

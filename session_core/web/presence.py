@@ -59,6 +59,10 @@ ELSEWHERE = Notice(
     "Signed out from elsewhere",
     "This session was ended on another of your devices or at the provider. Nothing more can be done with it here.",
 )
+AT_PROVIDER = Notice(
+    "Signed out at the provider",
+    "Whoever signed you in has signed you out, and this session ended with it. Nothing more can be done with it here.",
+)
 
 
 def told(status: SessionStatus, limits: SessionLimits) -> Told:
@@ -92,6 +96,8 @@ def why_over(status: SessionStatus, limits: SessionLimits) -> Notice | None:
     """Why nothing may be seen or done any more: a limit, or an end from elsewhere. None for all else."""
     if status.ended is EndReason.SIGNED_OUT_ELSEWHERE:
         return ELSEWHERE
+    if status.ended is EndReason.SIGNED_OUT_AT_PROVIDER:
+        return AT_PROVIDER
     if status.ended is EndReason.ABSOLUTE_LIMIT or status.limit.standing is Standing.ABSOLUTE:
         return _of_limit(Limit.ABSOLUTE, limits)
     if status.ended is None and (status.state is State.LOCKED or status.limit.standing is Standing.IDLE):

@@ -16,6 +16,7 @@ from session_core.clock import Clock, SystemClock
 from session_core.config import SessionConfig
 from session_core.errors import EventStoreError, ProviderError, SessionCoreError
 from session_core.events import AnyFact, Emit, Event, FaultOrdered, Journal, Origin, SessionEnded
+from session_core.logout_token import SeenTokens
 from session_core.provider import EmbeddedProvider
 from session_core.provider.asgi import ProviderFace
 from session_core.service import SessionService, drop_event
@@ -57,6 +58,7 @@ class Lab(msgspec.Struct, kw_only=True):
     pending: PendingLogins
     seats: Seats
     farewells: Farewells
+    logouts: SeenTokens
     cookies: CookieNames
     turnstile: Turnstile
     intake: Intake
@@ -222,6 +224,7 @@ async def run_lab(
                 pending=PendingLogins(entropy=secrets.token_bytes, shelf=shelf_of(sessions, config, "login")),
                 seats=Seats(entropy=secrets.token_bytes, shelf=shelf_of(sessions, config, "seat")),
                 farewells=Farewells(),
+                logouts=SeenTokens(),
                 cookies=cookie_names(config.redirect_uri),
                 turnstile=Turnstile(per_minute=settings.sign_ins_per_minute, burst=SIGN_INS_AT_ONCE_MAX),
                 intake=Intake(

@@ -40,6 +40,7 @@ ALERTS, RETENTION = "alerts", "retention"
 MEMORY = "memory"
 CALLBACK_PATH = "/auth/callback"
 SIGNED_OUT_PATH = "/auth/signed-out"
+BACKCHANNEL_PATH = "/auth/backchannel-logout"
 PROVIDER_PATH = "/idp"
 SCOPE = "openid profile email offline_access api"
 KEY_CHARS_MIN = 16
@@ -155,7 +156,11 @@ def provider_config(settings: LabSettings, config: SessionConfig, *, port: int) 
         issuer=own + PROVIDER_PATH,
         access_ttl_s=settings.access_ttl_s,
         grace_s=settings.grace_s,
-        clients=demo_clients(redirect_uris=(config.redirect_uri,), post_logout_redirect_uris=(signed_out_uri(config),)),
+        clients=demo_clients(
+            redirect_uris=(config.redirect_uri,),
+            post_logout_redirect_uris=(signed_out_uri(config),),
+            backchannel_logout_uri=own + BACKCHANNEL_PATH,
+        ),
     )
 
 
