@@ -252,6 +252,20 @@ def test_inside_the_grace_window_a_replay_gets_the_same_successor(late_s: float,
         assert not driver.works(second["access_token"])
 
 
+@pytest.mark.parametrize("late_s", [4.5, 5.0, 29.0])
+def test_a_replay_after_the_access_token_gets_one_that_lives(late_s: float) -> None:
+    """The successor is the same refresh token; an answer whose access token is over would be of no use."""
+    driver = Driver(grace_s=30, access_ttl_s=5)
+    first = driver.tokens()
+    second = said(driver.refresh(first["refresh_token"]))
+    driver.now += late_s
+    replay = said(driver.refresh(first["refresh_token"]))
+    assert (replay["expires_in"], replay["refresh_token"]) == (5, second["refresh_token"])
+    assert driver.works(replay["access_token"])
+    assert said(driver.refresh(first["refresh_token"])) == replay
+    assert driver.refresh(second["refresh_token"]).status == 200
+
+
 def test_grace_covers_only_the_token_just_spent() -> None:
     """The one before it is reuse, also inside the window."""
     driver = Driver(grace_s=30)

@@ -17,6 +17,8 @@ from session_core.provider.ledger import Ledger
 
 SWEPT_PER_ISSUE = 2
 SERIAL_DIGITS_MAX = 12
+# Whole seconds are told, and an access token of none is refused.
+EXPIRES_IN_S_MIN = 1.0
 
 Held = TypeVar("Held", "CodeGrant", "Family", "Access")
 
@@ -110,7 +112,7 @@ class Grants:
             return self._rotate(family, narrowed, now=now, keeps_expiry=keeps_expiry, dpop_jkt=dpop_jkt)
         if serial == family.serial - 1 and family.successor and now < family.rotated_at + self._config.grace_s:
             self._note("replay_answered", family.grant, now)
-            return family.successor
+            return self._answer_again(family, family.successor, now=now)
         self._note("reuse_detected", family.grant, now)
         self.revoke_family(family, now=now)
         raise _invalid_grant("The refresh token was used before; every token of its family is revoked.")
@@ -187,6 +189,15 @@ class Grants:
         issued = self._issue(family, scope, refresh_token, now=now, expires_at=expires_at, dpop_jkt=dpop_jkt)
         family.successor = issued if self._config.grace_s else None
         return issued
+
+    def _answer_again(self, family: Family, successor: Issued, *, now: float) -> Issued:
+        """The same refresh token, with an access token that lives: the one it first came with may be over by now."""
+        if successor.expires_at - now < EXPIRES_IN_S_MIN:
+            successor = self._issue(
+                family, successor.scope, successor.refresh_token, now=now, dpop_jkt=successor.dpop_jkt
+            )
+            family.successor = successor
+        return successor
 
     def _issue(
         self,
