@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 
 import msgspec
 
 BINS_PER_DOUBLING = 32
 SMALLEST = 2.0**-10
 ZERO = -10 * BINS_PER_DOUBLING - 1
+
+_count_of = itemgetter(1)
 
 
 def bin_of(value: float) -> int:
@@ -43,15 +46,16 @@ class Histogram(msgspec.Struct, frozen=True):
 
     @property
     def total(self) -> int:
-        return sum(count for _, count in self.counts)
+        return sum(map(_count_of, self.counts))
 
     def quantile(self, share: float, *, of: int | None = None) -> float:
         """The smallest value that this share reaches at most (nearest rank); 0 without any.
 
         Where there are `of` values, those that are not in here are 0.
         """
-        total = max(self.total, of or 0)
-        left = math.ceil(share * total) - (total - self.total)
+        here = self.total
+        total = max(here, of or 0)
+        left = math.ceil(share * total) - (total - here)
         if left <= 0:
             return 0.0
         for number, count in self.counts:

@@ -14,6 +14,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR_S = 3_600
 
 
+# Tells a range from the one before it, when both are asked about at once.
+NOW = "bucket >= $middle"
 # Every event by itself, for what rollups do not tell apart.
 _EACH = "(-1, 9223372036854775807, 60)"
 
@@ -57,6 +59,13 @@ def asked(span: TimeRange, filters: Filters, *, time: str = "bucket", width_s: i
     grain = "hours" if width_s >= _HOUR_S else "minutes"
     one_by_one = filters.session_id is not None or filters.user_id is not None
     return Asked(grain, within, {**given, **edges}, width_s, one_by_one)
+
+
+def asked_with_previous(span: TimeRange, filters: Filters) -> Asked:
+    """For an aligned span and the one before it."""
+    both = TimeRange(span.previous.start_s, span.end_s)
+    question = asked(both, filters, width_s=span.bucket_width_s)
+    return question._replace(given={**question.given, "middle": moment(span.start_s)})
 
 
 def chosen(filters: Filters) -> tuple[str, Mapping[str, object]]:

@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from session_core.store.asking import asked, chosen, moment
+from session_core.store.asking import NOW, asked, asked_with_previous, chosen, moment
 from session_core.store.event_store import EventStore
 from session_core.store.selection import EVERYTHING, Filters, TimeRange
-from session_core.store.ux_queries import ux_score
+from session_core.store.ux_queries import ux_score_and_previous
+from session_core.ux_score import UxScore
 from session_core.vocabulary import Band, State
 
 # A session that says nothing for this long has died without saying so; its heartbeat comes every few minutes.
@@ -76,17 +77,17 @@ def headline(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING) 
     requests, visible_errors; then from what people felt, NaN where nobody used a session: ux_score,
     interruption_free_percent and _users_percent, error_budget_left_percent, used_sessions, active_h.
     """
-    span = span.aligned
-    columns = {}
-    for name, of in (("value", span), ("previous", span.previous)):
-        counted = _ask(store, _HEADLINE, of, filters, span.bucket_width_s).iloc[0].fillna(0).to_dict()
-        columns[name] = {measure: float(value) for measure, value in counted.items()} | _felt(store, of, filters)
-    frame = pd.DataFrame(columns).rename_axis("measure").reset_index()
-    return frame.astype({"value": "float64", "previous": "float64"})
+    question = asked_with_previous(span.aligned, filters)
+    counted = store.read(_HEADLINE.format(now=NOW, **question.names), question.given).to_pandas().set_index("now")
+    scored = ux_score_and_previous(store, span, filters)
+    columns = {
+        name: counted.reindex([now]).fillna(0).iloc[0].astype("float64").to_dict() | _felt(of)
+        for name, now, of in zip(("value", "previous"), (True, False), scored, strict=True)
+    }
+    return pd.DataFrame(columns, dtype="float64").rename_axis("measure").reset_index()
 
 
-def _felt(store: EventStore, span: TimeRange, filters: Filters) -> dict[str, float]:
-    scored = ux_score(store, span, filters)
+def _felt(scored: UxScore) -> dict[str, float]:
     used = scored.sessions > 0
     free, users = scored.interruption_free_sessions.share, scored.interruption_free_users.share
     return {
@@ -104,9 +105,9 @@ def sign_outs_by_reason(store: EventStore, span: TimeRange, filters: Filters = E
 
     A session that merely stopped being managed here has not signed out.
     """
-    span = span.aligned
-    both = TimeRange(span.previous.start_s, span.end_s)
-    return _ask(store, _SIGN_OUTS, both, filters, span.bucket_width_s, middle=moment(span.start_s))
+    question = asked_with_previous(span.aligned, filters)
+    answer: pd.DataFrame = store.read(_SIGN_OUTS.format(**question.names), question.given).to_pandas()
+    return answer
 
 
 def newest_event_at(store: EventStore, filters: Filters = EVERYTHING) -> datetime | None:
@@ -172,20 +173,13 @@ WITH heard AS (
     FROM all_sessions_{grain}
     WHERE {rows}
     GROUP BY ALL
-), at_end_of_bucket AS (
-    SELECT session_id, since, heard_at,
+), stretches AS (
+    SELECT since,
         last_value(state IGNORE NULLS) OVER history AS state,
-        last_value(edge IGNORE NULLS) OVER history IS NOT DISTINCT FROM 'SessionEnded' AS ended
+        last_value(edge IGNORE NULLS) OVER history IS NOT DISTINCT FROM 'SessionEnded' AS ended,
+        least(coalesce(lead(since) OVER history, $until), heard_at + to_seconds($lookback_s)) AS until
     FROM heard
     WINDOW history AS (PARTITION BY session_id ORDER BY since ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
-), stretches AS (
-    SELECT state, since,
-        least(
-            coalesce(lead(since) OVER (PARTITION BY session_id ORDER BY since), $until),
-            heard_at + to_seconds($lookback_s)
-        ) AS until,
-        ended
-    FROM at_end_of_bucket
 ), changes AS (
     SELECT since AS bucket, state, 1 AS step FROM stretches WHERE NOT ended AND state <> $signed_out AND until > since
     UNION ALL
@@ -243,7 +237,8 @@ ORDER BY ALL
 """
 
 _HEADLINE = """
-SELECT count(DISTINCT session_id) AS sessions,
+SELECT {now} AS now,
+    count(DISTINCT session_id) AS sessions,
     sum(refreshes_ok) AS refreshes_ok,
     sum(refreshes_failed) AS refreshes_failed,
     sum(retries) AS retries,
@@ -253,6 +248,7 @@ SELECT count(DISTINCT session_id) AS sessions,
     sum(visible_errors) AS visible_errors
 FROM all_sessions_{grain}
 WHERE {rows} AND user_id <> ''
+GROUP BY ALL
 """
 
 _SIGN_OUTS = """

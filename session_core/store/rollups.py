@@ -192,10 +192,11 @@ def felt_events(cursor: duckdb.DuckDBPyConnection, names: Sequence[str]) -> Iter
     rows = cursor.execute(_IN_ORDER, {"names": names, "kinds": _KINDS}).fetchall()
     origins: dict[tuple[Any, ...], Origin] = {}
     for name, group in groupby(rows, key=itemgetter(0)):
-        yield name, (_event(row, origins) for row in group)
+        yield name, (event_of(row, origins) for row in group)
 
 
-def _event(row: tuple[Any, ...], origins: dict[tuple[Any, ...], Origin]) -> Event:
+def event_of(row: tuple[Any, ...], origins: dict[tuple[Any, ...], Origin]) -> Event:
+    """From its columns, the nine of its origin first; each origin is made once."""
     origin = origins.get(row[:9])
     if origin is None:
         session_id, stream_id, user_id, device, source, policy, app_version, run_id, scenario = row[:9]

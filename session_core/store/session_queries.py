@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import pandas as pd
 
-from session_core.events import AnyFact, Event, Origin
+from session_core.events import Event, Origin
 from session_core.store.asking import asked
 from session_core.store.event_store import EventStore
+from session_core.store.rollups import event_of
 from session_core.store.selection import EVERYTHING, Filters, TimeRange
-from session_core.vocabulary import Source
 
 SESSIONS_MAX = 500
 EVENTS_MAX = 20_000
@@ -35,22 +36,20 @@ def sessions(
     """
     assert only in _ONLY, f"{only} is none of {', '.join(_ONLY)}"
     question = asked(span, filters)
-    text = _SESSIONS.format(grain=question.grain, rows=question.rows, only=_ONLY[only])
-    answer: pd.DataFrame = store.read(text, {**question.given, "search": search, "rows_max": rows_max}).to_pandas()
+    searched, given = (_SEARCHED, {"search": search}) if search else ("true", {})
+    text = _SESSIONS.format(grain=question.grain, rows=question.rows, only=_ONLY[only], searched=searched)
+    answer: pd.DataFrame = store.read(text, {**question.given, **given, "rows_max": rows_max}).to_pandas()
     return answer
 
 
 def session_events(store: EventStore, session_id: str, *, events_max: int = EVENTS_MAX) -> list[Event]:
     """The latest events of one session, in the order in which they happened."""
-    rows = store.read(_EVENTS, {"session_id": session_id, "events_max": events_max}).to_pylist()
-    origins: dict[tuple[Any, ...], Origin] = {}
-    return [_event(row, origins) for row in reversed(rows)]
+    return _told(store, _EVENTS, {"session_id": session_id, "events_max": events_max})[::-1]
 
 
 def run_events(store: EventStore, run_id: str) -> list[Event]:
     """Every event of one simulated run, by boot second."""
-    origins: dict[tuple[Any, ...], Origin] = {}
-    return [_event(row, origins) for row in store.read(_RUN_EVENTS, {"run_id": run_id}).to_pylist()]
+    return _told(store, _RUN_EVENTS, {"run_id": run_id})
 
 
 def session_log(store: EventStore, session_id: str, *, lines_max: int = 200) -> pd.DataFrame:
@@ -79,63 +78,64 @@ def _ask_one(store: EventStore, sql: str, session_id: str, span: TimeRange) -> p
     return answer
 
 
-_decode_fact = msgspec.json.Decoder(AnyFact).decode
+def _told(store: EventStore, sql: str, given: Mapping[str, object]) -> list[Event]:
+    columns = (column.to_pylist() for column in store.read(sql, given).columns)
+    origins: dict[tuple[Any, ...], Origin] = {}
+    return [event_of(row, origins) for row in zip(*columns, strict=True)]
 
 
-def _event(row: dict[str, Any], origins: dict[tuple[Any, ...], Origin]) -> Event:
-    named = {name: row[name] for name in Origin.__struct_fields__}
-    key = tuple(named.values())
-    if key not in origins:
-        origins[key] = Origin(**named | {"source": Source(row["source"])})
-    happened_at = row["moment_us"] / 1e6
-    return Event(row["seq"], happened_at, row["monotonic"], row["boot"], origins[key], _decode_fact(row["fact"]))
-
-
+# A condition on all that is known of a session.
 _ONLY = {
     "all": "true",
-    "interrupted": "interruptions > 0",
-    "errors": "visible_errors > 0",
-    "ended": "end_reason IS NOT NULL AND end_reason <> 'stopped'",
+    "interrupted": "sum(interruptions) > 0",
+    "errors": "sum(visible_errors) > 0",
+    "ended": "arg_max(end_reason, edge_at) NOT IN ('', 'stopped')",
 }
+_SEARCHED = """
+(contains(session_id, $search) OR contains(any_value(user_id), $search) OR contains(arg_max(device, last_at), $search))
+"""
 
+# What decides the order is asked of all sessions; the rest, which costs most, only of those that are shown.
 _SESSIONS = """
-WITH seen AS (
+WITH listed AS MATERIALIZED (
+    SELECT session_id, CAST(sum(interruptions) AS BIGINT) AS interruptions,
+        CAST(sum(visible_errors) AS BIGINT) AS visible_errors, max(last_at) AS last_at
+    FROM (
+        SELECT session_id, user_id, device, end_reason, edge_at, last_at, visible_errors, 0::BIGINT AS interruptions
+        FROM all_sessions_{grain}
+        WHERE {rows} AND user_id <> ''
+        UNION ALL
+        SELECT session_id, NULL, NULL, NULL, NULL, NULL, 0, forced_sign_ins + surfaced_401s
+        FROM all_ux_{grain}
+        WHERE {rows} AND forced_sign_ins + surfaced_401s <> 0
+    )
+    GROUP BY session_id
+    HAVING max(last_at) IS NOT NULL AND {only} AND {searched}
+), shown AS MATERIALIZED (
+    FROM listed ORDER BY interruptions DESC, visible_errors DESC, last_at DESC, session_id LIMIT $rows_max
+), told AS (
     SELECT session_id, any_value(user_id) AS user_id, arg_max(device, last_at) AS device, any_value(source) AS source,
         max(policy) AS policy, max(app_version) AS app_version, any_value(scenario) AS scenario,
-        any_value(run_id) AS run_id,
-        min(first_at) AS first_at, max(last_at) AS last_at,
+        any_value(run_id) AS run_id, min(first_at) AS first_at,
         CAST(sum(events) AS BIGINT) AS events, CAST(sum(requests) AS BIGINT) AS requests,
-        CAST(sum(visible_errors) AS BIGINT) AS visible_errors, CAST(sum(refreshes_ok) AS BIGINT) AS refreshes_ok,
-        CAST(sum(refreshes_failed) AS BIGINT) AS refreshes_failed, CAST(sum(retries) AS BIGINT) AS retries,
-        CAST(sum(sign_outs) AS BIGINT) AS sign_outs,
+        CAST(sum(refreshes_ok) AS BIGINT) AS refreshes_ok, CAST(sum(refreshes_failed) AS BIGINT) AS refreshes_failed,
+        CAST(sum(retries) AS BIGINT) AS retries, CAST(sum(sign_outs) AS BIGINT) AS sign_outs,
         arg_max(state, state_at) AS state, arg_max(band, band_at) AS band,
         nullif(arg_max(end_reason, edge_at), '') AS end_reason
     FROM all_sessions_{grain}
-    WHERE {rows} AND user_id <> ''
+    WHERE {rows} AND user_id <> '' AND session_id IN (SELECT session_id FROM shown)
     GROUP BY session_id
-), felt AS (
-    SELECT session_id, CAST(sum(forced_sign_ins + surfaced_401s) AS BIGINT) AS interruptions
-    FROM all_ux_{grain}
-    WHERE {rows}
-    GROUP BY session_id
-    HAVING interruptions > 0
-), listed AS (
-    SELECT seen.*, coalesce(interruptions, 0) AS interruptions
-    FROM seen LEFT JOIN felt USING (session_id)
-    WHERE $search = '' OR contains(session_id, $search) OR contains(user_id, $search) OR contains(device, $search)
 )
 SELECT session_id, user_id, device, source, policy, app_version, scenario, run_id, first_at, last_at, events, requests,
     interruptions, visible_errors, refreshes_ok, refreshes_failed, retries, sign_outs, state, band, end_reason,
-    count(*) OVER () AS found
-FROM listed
-WHERE {only}
+    (SELECT count(*) FROM listed) AS found
+FROM shown JOIN told USING (session_id)
 ORDER BY interruptions DESC, visible_errors DESC, last_at DESC, session_id
-LIMIT $rows_max
 """
 
 _TOLD = """
-SELECT stream_id, session_id, user_id, device, source, policy, app_version, run_id, scenario, seq,
-    epoch_us(happened_at) AS moment_us, monotonic, boot, fact
+SELECT session_id, stream_id, user_id, device, source, policy, app_version, run_id, scenario,
+    seq, epoch_us(happened_at) AS moment, monotonic, boot, fact
 FROM events
 """
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from session_core.histograms import Histogram
-from session_core.store.asking import Asked, asked
+from session_core.store.asking import NOW, Asked, asked, asked_with_previous
 from session_core.store.event_store import EventStore
 from session_core.store.selection import EVERYTHING, Filters, TimeRange
 from session_core.ux_score import CURVES, UxFigures, UxScore, score
@@ -27,6 +27,12 @@ def ux_score(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING) 
     return score(ux_figures(store, span, filters))
 
 
+def ux_score_and_previous(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING) -> tuple[UxScore, UxScore]:
+    """That of the range and that of the one before."""
+    found = _figures(store, asked_with_previous(span.aligned, filters), NOW)
+    return score(found.get(True, UxFigures())), score(found.get(False, UxFigures()))
+
+
 def ux_over_time(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING) -> pd.DataFrame:
     """The score of each bucket in which somebody used a session.
 
@@ -34,7 +40,7 @@ def ux_over_time(store: EventStore, span: TimeRange, filters: Filters = EVERYTHI
     continuity, resume, errors, latency, freshness.
     """
     question = asked(span, filters)
-    found = _figures(store, question, _BUCKET.format(width_s=question.width_s))
+    found = _figures(store, question, _BUCKET.format(width_s=question.width_s), users=False)
     return _scored("bucket", found).astype({"bucket": "datetime64[us, UTC]"})
 
 
@@ -44,7 +50,7 @@ def ux_by(store: EventStore, span: TimeRange, filters: Filters = EVERYTHING, *, 
     `value` takes the place of `bucket`. What has no such value is left out.
     """
     assert dimension in DIMENSIONS, f"{dimension} is no dimension of the score"
-    found = _figures(store, asked(span, filters), dimension)
+    found = _figures(store, asked(span, filters), dimension, users=False)
     named = {value: figures for value, figures in found.items() if value}
     return _scored("value", named).sort_values("sessions", ascending=False, kind="stable", ignore_index=True)
 
@@ -56,15 +62,18 @@ def ux_over_time_by(
     assert dimension in DIMENSIONS, f"{dimension} is no dimension of the score"
     question = asked(span, filters)
     bucket = _BUCKET.format(width_s=question.width_s)
-    found = _figures(store, question, dimension, bucket)
+    found = _figures(store, question, dimension, bucket, users=False)
     frame = _scored("key", {key: figures for key, figures in found.items() if key[0]})
     frame.insert(0, "value", [value for value, _ in frame["key"]])
     frame["key"] = pd.Series([bucket for _, bucket in frame["key"]], dtype="datetime64[us, UTC]")
     return frame.rename(columns={"key": "bucket"})
 
 
-def _figures(store: EventStore, question: Asked, *keys: str) -> dict[Any, UxFigures]:
-    """The figures by the value of an expression over the rollup's columns, or of several, in their order."""
+def _figures(store: EventStore, question: Asked, *keys: str, users: bool = True) -> dict[Any, UxFigures]:
+    """The figures by the value of an expression over the rollup's columns, or of several, in their order.
+
+    Telling users apart takes as long as the rest; without it there are none.
+    """
     listed = ", ".join(f"{key} AS {name}" for name, key in zip(_KEYS, keys, strict=False))
     # Hours do not tell whose values theirs are.
     values_grain = "minutes" if question.one_by_one else question.grain
@@ -72,21 +81,23 @@ def _figures(store: EventStore, question: Asked, *keys: str) -> dict[Any, UxFigu
     names = {
         "keys": listed,
         "named": named,
+        "people": (_USERS if users else _SESSIONS).format(named=named),
         "grain": question.grain,
         "values_grain": values_grain,
         "rows": question.rows,
     }
+    counted = _COUNTED if users else tuple(name for name in _COUNTED if name not in _OF_USERS)
     counts = store.read(_COUNTS.format(**names), question.given)
     values = store.read(_VALUES.format(**names), question.given)
     histograms: dict[Any, dict[str, Histogram]] = {}
     columns = (values.column(name).to_pylist() for name in ("measure", "bins", "ns"))
     for key, measure, bins, ns in zip(_of_keys(values, len(keys)), *columns, strict=True):
         histograms.setdefault(key, {})[measure] = Histogram(tuple(zip(bins, ns, strict=True)))
-    figures = zip(*(counts.column(name).to_pylist() for name in _COUNTED), strict=True)
+    rows = zip(*(counts.column(name).to_pylist() for name in counted), strict=True)
     return {
-        key: UxFigures(**dict(zip(_COUNTED, counted, strict=True)), **histograms.get(key, {}))  # type: ignore[arg-type]
-        for key, counted in zip(_of_keys(counts, len(keys)), figures, strict=True)
-        if any(counted)
+        key: UxFigures(**dict(zip(counted, row, strict=True)), **histograms.get(key, {}))  # type: ignore[arg-type]
+        for key, row in zip(_of_keys(counts, len(keys)), rows, strict=True)
+        if any(row)
     }
 
 
@@ -116,9 +127,32 @@ def _percent(scored: UxScore) -> float:
 
 
 _KEYS = ("first_key", "second_key")
+_OF_USERS = ("users", "interrupted_users")
 _COUNTED = tuple(
     name for name in UxFigures.__struct_fields__ if name not in ("lost_inputs", "resume_ms", "waited_ms", "stale_ttls")
 )
+
+_USERS = """
+    SELECT {named},
+        CAST(sum(sessions) AS BIGINT) AS sessions,
+        CAST(sum(interrupted_sessions) AS BIGINT) AS interrupted_sessions,
+        count(*) FILTER (sessions > 0) AS users,
+        count(*) FILTER (interrupted_sessions > 0) AS interrupted_users
+    FROM (
+        SELECT {named}, user_id,
+            count(*) FILTER (used) AS sessions,
+            count(*) FILTER (interrupted) AS interrupted_sessions
+        FROM of_sessions
+        GROUP BY {named}, user_id
+    )
+    GROUP BY {named}
+"""
+
+_SESSIONS = """
+    SELECT {named}, count(*) FILTER (used) AS sessions, count(*) FILTER (interrupted) AS interrupted_sessions
+    FROM of_sessions
+    GROUP BY {named}
+"""
 
 # Counting distinct names beside sums would keep a set of names for each sum's group; grouping twice does not.
 _COUNTS = """
@@ -128,19 +162,7 @@ WITH of_sessions AS (
     FROM all_ux_{grain}
     WHERE {rows}
     GROUP BY {named}, session_id
-), of_users AS (
-    SELECT {named}, user_id, count(*) FILTER (used) AS sessions, count(*) FILTER (interrupted) AS interrupted_sessions
-    FROM of_sessions
-    GROUP BY {named}, user_id
-), people AS (
-    SELECT {named},
-        CAST(sum(sessions) AS BIGINT) AS sessions,
-        CAST(sum(interrupted_sessions) AS BIGINT) AS interrupted_sessions,
-        count(*) FILTER (sessions > 0) AS users,
-        count(*) FILTER (interrupted_sessions > 0) AS interrupted_users
-    FROM of_users
-    GROUP BY {named}
-), sums AS (
+), people AS ({people}), sums AS (
     SELECT {keys},
         CAST(sum(active_us) AS BIGINT) AS active_us,
         CAST(sum(forced_sign_ins) AS BIGINT) AS forced_sign_ins,
