@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -49,6 +50,9 @@ CACHE_SWEEP_S = 60.0
 PERSIST_RETRY_S = 30.0
 LOOK_ELSEWHERE_S = 30.0
 PERSIST_S_MAX = 10.0
+# Once more just before a limit: the user may be there in another process.
+LOOK_BEFORE_LIMIT_S = 2.0
+KEEP_ACTIVITY_S_MAX = 60.0
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +110,7 @@ class Session:
         "_limits",
         "_looked_at",
         "_machine",
+        "_kept_activity_at",
         "_maintaining",
         "_managed",
         "_persist_at",
@@ -154,7 +159,12 @@ class Session:
             subject=subject,
         )
         self._keeper = SessionKeeper(
-            around.store, session_id=self.session_id, facts=self._facts, clock=clock, record=record
+            around.store,
+            session_id=self.session_id,
+            facts=self._facts,
+            clock=clock,
+            record=record,
+            on_seen=self._see_elsewhere,
         )
         self._tokens = TokenManager(
             oauth=around.oauth,
@@ -192,6 +202,7 @@ class Session:
 
     def __repr__(self) -> str:
         return f"Session({self.session_id!r}, {self._machine.state})"
+        self._keep_at = self._kept_activity_at = clock.boot()
 
     @property
     def state(self) -> State:
@@ -214,6 +225,7 @@ class Session:
         self._machine.fire(Signal.SIGN_IN_STARTED)
         await self._tokens.adopt(grant, sent_at=sent_at)
         self._machine.fire(Signal.SIGNED_IN)
+        self._kept_activity_at = now
         if not self._tokens.persisted:
             self._machine.fire(Signal.PERSIST_FAILED)
         self._note_start(resumed=False)
@@ -226,6 +238,7 @@ class Session:
         self._keeper.resume(record)
         self._tokens.restore(record.tokens, refresh_sent_at=record.refresh_sent_at)
         self._machine.fire(Signal.SIGNED_IN)
+        self._kept_activity_at = record.last_activity_at
         self._note_start(resumed=True)
 
     def claims(self) -> dict[str, Any]:
@@ -297,6 +310,15 @@ class Session:
 
     @property
     def last_activity_at(self) -> float:
+        if self._keeper.shared:
+            self._keep_activity(now)
+            self._look_again()
+
+    async def catch_up(self) -> None:
+        """Learn now what other processes on the same store did to this session, and whether its user was there."""
+        if self._keeper.shared:
+            self._looked_at = self._around.clock.boot()
+            await self._tokens.look_elsewhere()
         """The boot second at which the user did something last."""
         return self._limits.last_activity_at
 
@@ -404,7 +426,9 @@ class Session:
             refresh_due_at,
             self._limits.next_due(now),
             self._persist_at,
-            self._looked_at + LOOK_ELSEWHERE_S if self._keeper.shared else None,
+        self._keep_activity(now)
+            self._look_due_at(),
+            self._keep_at if self._owes_activity() else None,
             self._sweep(now),
             stuck_at(self._machine.state, self._machine.since),
             self._tokens.stuck_at,
@@ -502,9 +526,36 @@ class Session:
             self._spawn(self._write_again())
 
     def _look_elsewhere(self, now: float) -> None:
-        if self._keeper.shared and now >= self._looked_at + LOOK_ELSEWHERE_S:
+        due_at = self._look_due_at()
+        if due_at is not None and now >= due_at:
+            self._spawn(self.catch_up())
             self._looked_at = now
-            self._spawn(self._tokens.look_elsewhere())
+
+    def _look_due_at(self) -> float | None:
+        if not self._keeper.shared:
+            return None
+        regular, last = self._looked_at + LOOK_ELSEWHERE_S, self._limits.reached_at - LOOK_BEFORE_LIMIT_S
+        return min(regular, last) if self._looked_at < last else regular
+
+    def _see_elsewhere(self, last_activity_at: float) -> None:
+        if last_activity_at > self._limits.last_activity_at:
+            self._limits.acted(last_activity_at)
+            self._kept_activity_at = last_activity_at
+
+    def _owes_activity(self) -> bool:
+        return self._keeper.shared and self._limits.last_activity_at > self._kept_activity_at
+
+    def _keep_activity(self, now: float) -> None:
+        """For other processes, and for this one after a restart; not each time, because it costs a write."""
+        if self._owes_activity() and now >= self._keep_at:
+            idle_s = self._around.config.policy.limits.idle_s
+            self._keep_at = now + min(KEEP_ACTIVITY_S_MAX, (idle_s or math.inf) / 10)
+            self._spawn(self._write_activity())
+
+    async def _write_activity(self) -> None:
+        last_activity_at = self._limits.last_activity_at
+        if (await self._keeper.touch(last_activity_at)).durable:
+            self._kept_activity_at = max(self._kept_activity_at, last_activity_at)
 
     async def _write_again(self) -> None:
         if await self._tokens.retry_persist() and self._tokens.failures == 0:

@@ -87,7 +87,8 @@ class SessionKeeper:
 
     The mark written ahead of a refresh doubles as a short lease: of several processes only the one whose mark went in
     may send the refresh token, and a mark not renewed for `LEASE_S` belongs to a process that died (see LeaseWatch).
-    `facts` gives the record as the session knows it; the keeper adds version and lease.
+    `facts` gives the record as the session knows it; the keeper adds version and lease. `on_seen` hears when, by what
+    the store holds, the user was there last.
     """
 
     __slots__ = (
@@ -96,6 +97,7 @@ class SessionKeeper:
         "_known",
         "_leased",
         "_leased_until",
+        "_on_seen",
         "_record",
         "_renewal",
         "_session_id",
@@ -113,12 +115,14 @@ class SessionKeeper:
         facts: Callable[[TokenSet, float | None], SessionRecord],
         clock: Clock,
         record: Record,
+        on_seen: Callable[[float], object],
     ) -> None:
         self._store = store
         self._session_id = session_id
         self._facts = facts
         self._clock = clock
         self._record = record
+        self._on_seen = on_seen
         self._writing = asyncio.Lock()
         # None: not known, because a write that failed or was given up may have landed.
         self._version: int | None = 0
@@ -137,6 +141,7 @@ class SessionKeeper:
     def resume(self, record: SessionRecord) -> None:
         """Go on from what the store held."""
         self._version, self._known = record.version, True
+        self._on_seen(record.last_activity_at)
 
     async def write(self, tokens: TokenSet, refresh_sent_at: float | None) -> Kept:
         """Write, and give up the lease if there is one."""
@@ -151,7 +156,13 @@ class SessionKeeper:
             if kept.keeping in (Keeping.DONE, Keeping.FAILED):
                 break
             self._version = 0 if kept.latest is None else kept.latest.version
+            if kept.latest is not None:
+                self._on_seen(kept.latest.last_activity_at)
         return kept
+
+    async def touch(self, last_activity_at: float) -> Kept:
+        """Write only when the user was there last; LEASED leaves it to whoever is refreshing."""
+        return await self._guard(partial(self._touch, last_activity_at))
 
     async def claim(self, tokens: TokenSet, refresh_sent_at: float) -> Kept:
         """Write the mark ahead of a refresh; DONE means that no other process refreshes until the next `write`."""
@@ -241,6 +252,21 @@ class SessionKeeper:
             await asyncio.sleep(RENEW_S)
             if not (await self._guard(partial(self._extend, tokens, refresh_sent_at))).durable:
                 return
+
+    async def _touch(self, last_activity_at: float) -> Kept:
+        latest = await self._store.load(self._session_id)
+        if latest is None:
+            return self._moved(None)
+        if latest.last_activity_at >= last_activity_at:
+            return Kept(Keeping.DONE)
+        if lease_holds(latest, now=self._clock.boot()):
+            return Kept(Keeping.LEASED, latest)
+        written = await self._store.save(msgspec.structs.replace(latest, last_activity_at=last_activity_at))
+        if written is None:
+            return Kept(Keeping.MOVED)
+        if self._version == latest.version:
+            self._version = written.version
+        return Kept(Keeping.DONE)
 
     async def _compare(self) -> Kept:
         latest = await self._store.load(self._session_id)

@@ -89,7 +89,8 @@ def test_a_holder_whose_lease_was_taken_over_cannot_write(store: InlineStore) ->
     async def play() -> None:
         clock = VirtualClock(running_loop().time)
         late, next_one = (
-            SessionKeeper(store, session_id="s", facts=facts, clock=clock, record=lambda _fact: None) for _ in "12"
+            SessionKeeper(store, session_id="s", facts=facts, clock=clock, record=lambda _fact: None, on_seen=float)
+            for _ in "12"
         )
         old = tokens("old", 0.0)
         assert (await late.replace(old)).durable
