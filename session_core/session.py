@@ -49,10 +49,10 @@ from session_core.vocabulary import EndReason, GapKind, RefreshReason, Signal, S
 CACHE_SWEEP_S = 60.0
 PERSIST_RETRY_S = 30.0
 LOOK_ELSEWHERE_S = 30.0
-PERSIST_S_MAX = 10.0
 # Once more just before a limit: the user may be there in another process.
 LOOK_BEFORE_LIMIT_S = 2.0
 KEEP_ACTIVITY_S_MAX = 60.0
+PERSIST_S_MAX = 10.0
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,11 +106,12 @@ class Session:
         "_closed",
         "_counts_suspend",
         "_journal",
+        "_keep_at",
         "_keeper",
+        "_kept_activity_at",
         "_limits",
         "_looked_at",
         "_machine",
-        "_kept_activity_at",
         "_maintaining",
         "_managed",
         "_persist_at",
@@ -199,10 +200,10 @@ class Session:
         self._swept_at = self._looked_at = clock.boot()
         self._beat_at: float | None = None
         self._persist_at: float | None = None
+        self._keep_at = self._kept_activity_at = clock.boot()
 
     def __repr__(self) -> str:
         return f"Session({self.session_id!r}, {self._machine.state})"
-        self._keep_at = self._kept_activity_at = clock.boot()
 
     @property
     def state(self) -> State:
@@ -222,10 +223,10 @@ class Session:
             raise TokenVerificationError("These tokens belong to another user; give that user a session of their own.")
         now = self._around.clock.boot()
         self._limits.begin(now, now)
+        self._kept_activity_at = now
         self._machine.fire(Signal.SIGN_IN_STARTED)
         await self._tokens.adopt(grant, sent_at=sent_at)
         self._machine.fire(Signal.SIGNED_IN)
-        self._kept_activity_at = now
         if not self._tokens.persisted:
             self._machine.fire(Signal.PERSIST_FAILED)
         self._note_start(resumed=False)
@@ -235,10 +236,10 @@ class Session:
         """Go on from a stored record after a restart."""
         self.seen_on = SeenOn(record.device, record.address)
         self._limits.begin(record.started_at, record.last_activity_at)
+        self._kept_activity_at = record.last_activity_at
         self._keeper.resume(record)
         self._tokens.restore(record.tokens, refresh_sent_at=record.refresh_sent_at)
         self._machine.fire(Signal.SIGNED_IN)
-        self._kept_activity_at = record.last_activity_at
         self._note_start(resumed=True)
 
     def claims(self) -> dict[str, Any]:
@@ -307,9 +308,6 @@ class Session:
             return
         self._limits.acted(now)
         self._journal.record(UserActed(action=action))
-
-    @property
-    def last_activity_at(self) -> float:
         if self._keeper.shared:
             self._keep_activity(now)
             self._look_again()
@@ -319,6 +317,9 @@ class Session:
         if self._keeper.shared:
             self._looked_at = self._around.clock.boot()
             await self._tokens.look_elsewhere()
+
+    @property
+    def last_activity_at(self) -> float:
         """The boot second at which the user did something last."""
         return self._limits.last_activity_at
 
@@ -422,11 +423,11 @@ class Session:
             self._maintaining = False
         self._retry_persist(now)
         self._look_elsewhere(now)
+        self._keep_activity(now)
         dues = (
             refresh_due_at,
             self._limits.next_due(now),
             self._persist_at,
-        self._keep_activity(now)
             self._look_due_at(),
             self._keep_at if self._owes_activity() else None,
             self._sweep(now),
