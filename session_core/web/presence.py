@@ -57,7 +57,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 NOBODY = Told(how="nobody")
 ELSEWHERE = Notice(
     "Signed out from elsewhere",
-    "This session was ended on another of your devices or at the provider. Nothing more can be done with it here.",
+    "This session was ended on another of your devices. Nothing more can be done with it here.",
 )
 AT_PROVIDER = Notice(
     "Signed out at the provider",
@@ -160,4 +160,7 @@ def _answer(session: Session | None) -> Response:
 async def _session_of(request: Request) -> Session | None:
     lab = current()
     found = await lab.recall(request.cookies.get(lab.cookies.session))
-    return None if found is None else found[1]
+    if found is None:
+        return None
+    await found[1].catch_up()
+    return found[1]
