@@ -15,9 +15,11 @@ import msgspec
 from session_core.cache_manager import CacheManager, Hit
 from session_core.cache_rules import ERROR_STATUSES, Freshness, RouteTtl, admit, may_serve, outdates
 from session_core.clock import Clock
+from session_core.dpop import USE_NONCE
 from session_core.errors import ForeignOriginError, SessionCoreError, TokenUnavailableError
 from session_core.events import Record, RequestServed
 from session_core.http_answers import read_date, read_retry_after
+from session_core.prover import Prover
 from session_core.retry_manager import Call, RetryManager, call_kind, classify_status
 from session_core.token_manager import TokenManager
 from session_core.vocabulary import ErrorClass, Outcome, Served
@@ -31,6 +33,7 @@ AGE_S = "session_age_s"
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_OURS = frozenset({"authorization", "dpop"})
 _DESCRIBE_ENCODED = frozenset({"content-encoding", "content-length"})
 _SERVED = {
     Freshness.FRESH: Served.CACHE,
@@ -57,6 +60,9 @@ class Gate(Protocol):
 class SessionAuth(httpx.Auth):
     """Adds a valid access token to each request to an allowed origin; after a 401 once more with a new one.
 
+    A token that is bound to a key goes with a proof for the very request (RFC 9449), made anew for each try; where the
+    API wants its nonce in it, it is asked once more.
+
     Serves `httpx.AsyncClient` on the session's loop and `httpx.Client` from any other thread.
     """
 
@@ -69,6 +75,7 @@ class SessionAuth(httpx.Auth):
         clock: Clock,
         wait_s_max: float,
         loop: asyncio.AbstractEventLoop,
+        prover: Prover,
     ) -> None:
         self._tokens = tokens
         self._origins = origins
@@ -76,18 +83,26 @@ class SessionAuth(httpx.Auth):
         self._clock = clock
         self._wait_s_max = wait_s_max
         self._loop = loop
+        self._prover = prover
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         self._admit(request)
         token = self._tokens.peek()
         if token is None:
             token = await self._timed(request, self._tokens.get())
-        request.headers["Authorization"] = "Bearer " + token
-        response = yield request
+        if self._tokens.proof_key is not None:
+            self._prove(request, token)
+            response = yield request
+            if self._wants_nonce(request, response):
+                self._prove(request, token)
+                response = yield request
+        else:
+            request.headers["Authorization"] = "Bearer " + token
+            response = yield request
         if response.status_code == 401 and _repeatable(request):
             fresh = await self._timed(request, self._tokens.replace(token))
             if fresh is not None:
-                request.headers["Authorization"] = "Bearer " + fresh
+                self._prove(request, fresh)
                 yield request
 
     async def _timed(self, request: httpx.Request, answer: Awaitable[T]) -> T:
@@ -101,13 +116,35 @@ class SessionAuth(httpx.Auth):
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         self._admit(request)
         token = self._tokens.peek() or self._on_loop(self._tokens.get())
-        request.headers["Authorization"] = "Bearer " + token
+        self._prove(request, token)
         response = yield request
+        if self._wants_nonce(request, response):
+            self._prove(request, token)
+            response = yield request
         if response.status_code == 401 and _repeatable(request):
             fresh = self._on_loop(self._tokens.replace(token))
             if fresh is not None:
-                request.headers["Authorization"] = "Bearer " + fresh
+                self._prove(request, fresh)
                 yield request
+
+    def _prove(self, request: httpx.Request, token: str) -> None:
+        key = self._tokens.proof_key
+        if key is None:
+            request.headers["Authorization"] = "Bearer " + token
+            return
+        proof = self._prover.proof(key, method=request.method, url=_target(request), access_token=token)
+        request.headers["Authorization"] = "DPoP " + token
+        request.headers["DPoP"] = proof
+
+    def _wants_nonce(self, request: httpx.Request, response: httpx.Response) -> bool:
+        """RFC 9449 §9: whether the answer only asks for another proof; the nonce it brings is remembered anyway."""
+        told = "DPoP" in request.headers and self._prover.heed(_target(request), response.headers)
+        return (
+            told
+            and response.status_code == 401
+            and USE_NONCE in response.headers.get("www-authenticate", "")
+            and _repeatable(request)
+        )
 
     def _admit(self, request: httpx.Request) -> None:
         self._gate()
@@ -144,6 +181,12 @@ def is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
         return asyncio.get_running_loop() is loop
     except RuntimeError:
         return False
+
+
+def _target(request: httpx.Request) -> str:
+    """Its address as it is sent, without what a user may have written before the host."""
+    url = request.url
+    return b"".join((url.raw_scheme, b"://", url.netloc, url.raw_path)).decode("ascii")
 
 
 def _repeatable(request: httpx.Request) -> bool:
@@ -339,7 +382,7 @@ class ApiClient(httpx.AsyncClient):
             # It was found elsewhere, and where may change at any time.
             return
         # The token is ours, not the caller's: it must not keep an answer out of the cache.
-        asked = {name: value for name, value in request.headers.items() if name != "authorization"}
+        asked = {name: value for name, value in request.headers.items() if name not in _OURS}
         url = str(request.url)
         admission = admit(
             route, method=request.method, request=asked, status=response.status_code, answer=response.headers

@@ -84,6 +84,7 @@ class SessionConfig(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=T
     api_url: str = ""
     api_origins: tuple[str, ...] = ()
     allow_insecure_http: bool = False
+    dpop: Literal["off", "auto", "required"] = "off"
     sign_out_by: Literal["post", "get"] = "post"
     profile: ProviderProfile = ProviderProfile()
     policy: SessionPolicy = PROFESSIONAL

@@ -25,18 +25,23 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from session_core.dpop import ProofKey
 from session_core.secrecy import Discreet
 from session_core.vocabulary import EndReason, Outcome, Signal, State
 
 
 class LoginRequest(Discreet, frozen=True, kw_only=True):
-    """Where to send the user to sign in, and what the call-back needs afterwards. Only `return_to` is fit to be shown."""
+    """Where to send the user to sign in, and what the call-back needs afterwards. Only `return_to` is fit to be shown.
+
+    `dpop_key` is the key the session's tokens will be bound to, if they are to be bound.
+    """
 
     url: str
     state: str
     nonce: str
     code_verifier: str
     return_to: str
+    dpop_key: ProofKey | None = None
 
     def shown(self) -> tuple[str, ...]:
         return ("return_to",)

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from session_core.clock import Clock
+from session_core.dpop import ProofKey
 from session_core.errors import ConfigError, LoginRequest, ProviderError, ProviderUnreachableError
 from session_core.events import FallbackTried, LoginRequested, Record
 from session_core.jwt_checks import subject_of
@@ -132,8 +133,18 @@ class FallbackAuthManager:
     def allows(self, step: FallbackStep) -> bool:
         return step in self._policy.steps
 
-    async def recover(self, reason: EndReason, *, return_to: str, wanted: Wanted = lambda: True) -> Recovery:
-        """Try what is left after the refresh token failed for `reason`, as long as the session is `wanted`."""
+    async def recover(
+        self,
+        reason: EndReason,
+        *,
+        return_to: str,
+        wanted: Wanted = lambda: True,
+        dpop_key: ProofKey | None = None,
+    ) -> Recovery:
+        """Try what is left after the refresh token failed for `reason`, as long as the session is `wanted`.
+
+        What brings the same session on keeps its key.
+        """
         refresh_allowed = self.allows(FallbackStep.REFRESH_TOKEN)
         self._note(
             FallbackStep.REFRESH_TOKEN,
@@ -141,7 +152,7 @@ class FallbackAuthManager:
             reason if refresh_allowed else "policy",
         )
         credential, user_agent = self._credential, self._user_agent
-        silent = None if user_agent is None else self._silent(user_agent, return_to, wanted)
+        silent = None if user_agent is None else self._silent(user_agent, return_to, wanted, dpop_key)
         steps = (
             (FallbackStep.STORED_CREDENTIAL, None if credential is None else credential.grant),
             (FallbackStep.SILENT_REAUTHENTICATION, silent),
@@ -179,10 +190,12 @@ class FallbackAuthManager:
         self._note(step, StepOutcome.SKIPPED, "ended")
         return Stopped()
 
-    def _silent(self, user_agent: UserAgent, return_to: str, wanted: Wanted) -> Ask:
+    def _silent(self, user_agent: UserAgent, return_to: str, wanted: Wanted, dpop_key: ProofKey | None) -> Ask:
         async def ask() -> TokenGrant | TokenRefusal:
             try:
-                login = await self._oauth.login_request(self._entropy, return_to=return_to, prompt="none")
+                login = await self._oauth.login_request(
+                    self._entropy, return_to=return_to, prompt="none", dpop_key=dpop_key
+                )
                 callback = await user_agent.visit(login.url) if wanted() else None
                 if callback is None or not wanted():
                     return TokenRefusal(outcome=Outcome.OFFLINE, error="unreachable")

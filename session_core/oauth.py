@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 from urllib.parse import parse_qsl, quote_plus, urlencode
 
+from session_core.dpop import ProofKey
 from session_core.errors import ConfigError, LoginRequest, ProviderError
 from session_core.http_answers import estimate_skew_s, read_date, read_retry_after
 from session_core.jwt_checks import Claims, KeySet, UnknownKeyError, read_keys, verify_access_token, verify_id_token
@@ -103,8 +104,12 @@ def make_login_request(
     entropy: Callable[[int], bytes],
     return_to: str,
     prompt: str | None = None,
+    dpop_key: ProofKey | None = None,
 ) -> LoginRequest:
-    """Authorization code with PKCE S256 (RFC 7636), a state and a nonce; `return_to` is a path of this app."""
+    """Authorization code with PKCE S256 (RFC 7636), a state and a nonce; `return_to` is a path of this app.
+
+    With a key the code is of no use to whoever does not have it (RFC 9449 §10).
+    """
     if not registration.redirect_uri:
         raise ConfigError("redirect_uri must be set before a user can sign in.")
     if not is_local_path(return_to):
@@ -121,11 +126,17 @@ def make_login_request(
         "nonce": nonce,
         "code_challenge": _base64url(hashlib.sha256(code_verifier.encode()).digest()),
         "code_challenge_method": "S256",
+        **({"prompt": prompt} if prompt else {}),
+        **({"dpop_jkt": dpop_key.thumbprint} if dpop_key else {}),
     }
-    if prompt:
-        asked["prompt"] = prompt
-    url = _with_query(metadata.authorization_endpoint, asked)
-    return LoginRequest(url=url, state=state, nonce=nonce, code_verifier=code_verifier, return_to=return_to)
+    return LoginRequest(
+        url=_with_query(metadata.authorization_endpoint, asked),
+        state=state,
+        nonce=nonce,
+        code_verifier=code_verifier,
+        return_to=return_to,
+        dpop_key=dpop_key,
+    )
 
 
 def is_local_path(path: str) -> bool:

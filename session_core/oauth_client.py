@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from session_core import oauth
 from session_core.bounds import require
 from session_core.clock import Clock
+from session_core.dpop import ALGORITHM, Entropy, ProofKey, make_key
 from session_core.errors import (
     ConfigError,
+    DiscoveryError,
     LoginRequest,
     ProviderError,
     ProviderUnreachableError,
     TokenVerificationError,
 )
-from session_core.events import ClockSkewEstimated, KeysFetched, Record
+from session_core.events import KeysFetched, Record
 from session_core.http_answers import is_portal
 from session_core.jwt_checks import check_id_claims, read_unverified
 from session_core.logout_token import LogoutClaims, verify_logout_token
@@ -32,11 +35,10 @@ from session_core.oauth import (
     TokenRefusal,
     UnknownKeyError,
 )
+from session_core.token_endpoint import TokenEndpoint
 from session_core.vocabulary import Outcome
-from session_core.wire import Transport, WireFailure, WireRequest
+from session_core.wire import Transport, WireFailure
 
-SKEW_MOVED_S_MIN = 1.0
-SKEW_ROUND_TRIP_S_MAX = 5.0
 KEYS_AGE_S_MAX = 86_400.0
 
 T = TypeVar("T")
@@ -75,6 +77,8 @@ class OAuthClient:
         timeout_s: float = 10.0,
         allow_insecure_http: bool = False,
         keys_refetch_s_min: float = 60.0,
+        dpop: Literal["off", "auto", "required"] = "off",
+        entropy: Entropy = secrets.token_bytes,
     ) -> None:
         if not oauth.is_secure_url(issuer, allow_insecure_http=allow_insecure_http):
             raise ConfigError("issuer must be an https address; http is allowed only to this very machine.")
@@ -85,6 +89,11 @@ class OAuthClient:
         self._transport = transport
         self._clock = clock
         self._record = record
+        self._dpop = dpop
+        self._entropy = entropy
+        self._endpoint = TokenEndpoint(
+            transport, clock=clock, record=record, entropy=entropy, only_bound=dpop == "required"
+        )
         self._timeout_s = timeout_s
         self._allow_insecure_http = allow_insecure_http
         self._keys_refetch_s_min = keys_refetch_s_min
@@ -92,14 +101,17 @@ class OAuthClient:
         self._keys: KeySet | None = None
         self._keys_fetched_at = float("-inf")
         self._keys_tried_at = float("-inf")
-        self._skew_s = 0.0
         self._discover_once = _Shared(self._discover)
         self._fetch_keys_once = _Shared(self._fetch_keys)
 
     @property
     def skew_s(self) -> float:
         """Provider's clock minus the device's wall clock, 0 until first estimated."""
-        return self._skew_s
+        return self._endpoint.skew_s
+
+    def provider_now(self) -> float:
+        """The provider's epoch seconds, as far as they are known."""
+        return self._endpoint.provider_now()
 
     async def metadata(self) -> ProviderMetadata:
         """Where the endpoints are. Found out once; a failure is not remembered."""
@@ -124,12 +136,27 @@ class OAuthClient:
         return not isinstance(answer, WireFailure) and not is_portal(answer)
 
     async def login_request(
-        self, entropy: Callable[[int], bytes], *, return_to: str, prompt: str | None = None
+        self, entropy: Entropy, *, return_to: str, prompt: str | None = None, dpop_key: ProofKey | None = None
     ) -> LoginRequest:
+        """Where to send a user. The tokens to come are bound to `dpop_key`, or to a new key where that is wanted."""
         metadata = await self.metadata()
         return oauth.make_login_request(
-            metadata, self.registration, entropy=entropy, return_to=return_to, prompt=prompt
+            metadata,
+            self.registration,
+            entropy=entropy,
+            return_to=return_to,
+            prompt=prompt,
+            dpop_key=dpop_key or self._new_key(metadata, entropy),
         )
+
+    def _new_key(self, metadata: ProviderMetadata, entropy: Entropy) -> ProofKey | None:
+        offered = ALGORITHM in (metadata.dpop_signing_alg_values_supported or ())
+        if self._dpop == "required" and not offered:
+            raise DiscoveryError(
+                f"{self.issuer} does not bind tokens to a key (DPoP with {ALGORITHM}), and dpop is required;"
+                " set dpop to auto to take bearer tokens from it."
+            )
+        return make_key(entropy) if offered and self._dpop != "off" else None
 
     async def exchange_callback(
         self, callback: str | Mapping[str, str] | list[tuple[str, str]], login: LoginRequest
@@ -141,10 +168,11 @@ class OAuthClient:
     async def exchange_code(self, code: str, login: LoginRequest) -> TokenGrant:
         """The tokens of a sign-in, its ID token verified where one was asked for."""
         metadata = await self.metadata()
-        answer = await self._ask_for_tokens(
+        answer = await self._endpoint.ask(
             oauth.code_request(
                 metadata, self.registration, code=code, code_verifier=login.code_verifier, timeout_s=self._timeout_s
-            )
+            ),
+            login.dpop_key,
         )
         if isinstance(answer, TokenRefusal):
             raise oauth.refusal_error(answer)
@@ -156,8 +184,17 @@ class OAuthClient:
             )
         return answer
 
-    async def refresh(self, refresh_token: str, *, subject: str | None = None) -> TokenGrant | TokenRefusal:
-        """New tokens for a refresh token.
+    async def refresh(
+        self,
+        refresh_token: str,
+        *,
+        subject: str | None = None,
+        dpop_key: ProofKey | None = None,
+        may_repeat: Callable[[], bool] = lambda: True,
+    ) -> TokenGrant | TokenRefusal:
+        """New tokens for a refresh token, with a proof by the key it is bound to, if it is bound to one.
+
+        A refused proof spends nothing; the request goes once more, with the nonce that was told, if it `may_repeat` then.
 
         A new ID token must be of the same issuer, client and, where given, subject (OIDC Core §12.2); its signature
         is vouched for by TLS (§3.1.3.7, 6), so that no refresh hangs on the keys. If it is not, nothing of the answer
@@ -167,9 +204,8 @@ class OAuthClient:
             metadata = await self.metadata()
         except ProviderError as error:
             return _undiscovered(error)
-        answer = await self._ask_for_tokens(
-            oauth.refresh_request(metadata, self.registration, refresh_token, timeout_s=self._timeout_s)
-        )
+        request = oauth.refresh_request(metadata, self.registration, refresh_token, timeout_s=self._timeout_s)
+        answer = await self._endpoint.ask(request, dpop_key, may_repeat=may_repeat)
         if isinstance(answer, TokenGrant) and not self._is_same_user(answer.id_token, subject):
             return TokenRefusal(outcome=Outcome.AMBIGUOUS, error="id_token_mismatch", status=200)
         return answer
@@ -187,11 +223,11 @@ class OAuthClient:
     async def client_credentials(self) -> TokenGrant | TokenRefusal:
         try:
             metadata = await self.metadata()
+            dpop_key = self._new_key(metadata, self._entropy)
         except ProviderError as error:
             return _undiscovered(error)
-        return await self._ask_for_tokens(
-            oauth.client_credentials_request(metadata, self.registration, timeout_s=self._timeout_s)
-        )
+        request = oauth.client_credentials_request(metadata, self.registration, timeout_s=self._timeout_s)
+        return await self._endpoint.ask(request, dpop_key)
 
     async def revoke(self, refresh_token: str) -> Outcome:
         """Give a refresh token back. CONFIG when the provider takes none."""
@@ -213,8 +249,7 @@ class OAuthClient:
         return await self._vouched_for(partial(verify_logout_token, token))
 
     async def _vouched_for(self, verify: Callable[..., T]) -> T:
-        now_wall = self._clock.wall() + self._skew_s
-        expected = {"issuer": self.issuer, "client_id": self.registration.client_id, "now_wall": now_wall}
+        expected = {"issuer": self.issuer, "client_id": self.registration.client_id, "now_wall": self.provider_now()}
         keys = await self._current_keys()
         try:
             return verify(keys, **expected)
@@ -254,24 +289,6 @@ class OAuthClient:
         self._keys_fetched_at = self._clock.boot()
         self._record(KeysFetched(outcome=Outcome.OK, keys=len(self._keys.keys)))
         return self._keys
-
-    async def _ask_for_tokens(self, request: WireRequest) -> TokenGrant | TokenRefusal:
-        wall_sent = self._clock.wall()
-        sent = await self._transport.send(request)
-        wall_received = self._clock.wall()
-        answer = oauth.read_token_answer(sent, wall_received=wall_received)
-        if isinstance(answer, TokenGrant) and answer.provider_now is not None:
-            self._note_skew(answer.provider_now, wall_sent, wall_received)
-        return answer
-
-    def _note_skew(self, provider_now: float, wall_sent: float, wall_received: float) -> None:
-        """Keep the estimate, unless the exchange took so long, or the clock stepped in it, that it means nothing."""
-        if not 0 <= wall_received - wall_sent <= SKEW_ROUND_TRIP_S_MAX:
-            return
-        skew_s = oauth.estimate_skew_s(provider_now, wall_sent, wall_received)
-        if abs(skew_s - self._skew_s) > SKEW_MOVED_S_MIN:
-            self._skew_s = skew_s
-            self._record(ClockSkewEstimated(skew_s=skew_s))
 
 
 def _undiscovered(error: ProviderError) -> TokenRefusal:

@@ -28,6 +28,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     userinfo_endpoint: str | None = None
     end_session_endpoint: str | None = None
     authorization_response_iss_parameter_supported: bool = False
+    dpop_signing_alg_values_supported: tuple[str, ...] | None = None
 
 
 def is_secure_url(url: str, *, allow_insecure_http: bool = False) -> bool:
@@ -86,7 +87,9 @@ def _read_metadata(document: Mapping[str, Any], issuer: str, *, allow_insecure_h
     try:
         metadata = msgspec.convert(document, ProviderMetadata)
     except msgspec.ValidationError:
-        raise DiscoveryError(f"The discovery document of {issuer} has an endpoint that is not text.") from None
+        raise DiscoveryError(
+            f"The discovery document of {issuer} has an endpoint that is not text or a list that is none."
+        ) from None
     for name in ProviderMetadata.__struct_fields__[1:8]:
         url = getattr(metadata, name)
         if url is not None and not is_secure_url(url, allow_insecure_http=allow_insecure_http):

@@ -97,8 +97,8 @@ def tokens_from(
 ) -> TokenSet:
     """The tokens of an answer to what was asked at boot second `sent_at`, completed from the `old` ones."""
     expires_at = sent_at + grant.life_s
-    # RFC 6749 section 6: an answer without a refresh token leaves the old one in force.
-    kept = old is not None and grant.refresh_token is None
+    # RFC 6749 section 6: an answer without a refresh token leaves the old one in force, for the key it is bound to.
+    kept = old is not None and grant.refresh_token is None and grant.dpop_key == old.dpop_key
     refresh_expires_at = None if grant.refresh_life_s is None else sent_at + grant.refresh_life_s
     return TokenSet(
         access_token=grant.access_token,
@@ -109,4 +109,6 @@ def tokens_from(
         expires_at=expires_at,
         refresh_due_at=policy.due_at(expires_at=expires_at, life_s=grant.life_s, rng=rng),
         refresh_expires_at=old.refresh_expires_at if old is not None and kept else refresh_expires_at,
+        token_type=grant.token_type,
+        dpop_key=grant.dpop_key,
     )

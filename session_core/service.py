@@ -23,6 +23,7 @@ from session_core.events import Emit, Event, Journal, Origin, PersistFailed
 from session_core.fallback_auth_manager import ClientCredential, StoredCredential, UserAgent
 from session_core.jwt_checks import sid_of, subject_of
 from session_core.oauth_client import OAuthClient
+from session_core.prover import Prover
 from session_core.session import Session, Surroundings
 from session_core.session_heartbeat import SessionHeartbeat
 from session_core.session_store import (
@@ -128,6 +129,8 @@ class SessionService:
             record=record,
             timeout_s=config.policy.refresh.request_timeout_s,
             allow_insecure_http=config.allow_insecure_http,
+            dpop=config.dpop,
+            entropy=self._entropy,
         )
         worker = SessionWorker(clock=self._clock, record=record, tick_s_max=config.tick_s_max)
         heartbeat = SessionHeartbeat(
@@ -149,6 +152,8 @@ class SessionService:
             worker=worker,
             heartbeat=heartbeat,
             note_end=self._note_end,
+            # An API has nonces of its own, also where it lives beside the provider.
+            prover=Prover(entropy=self._entropy, server_now=oauth.provider_now),
         )
         if config.policy.background:
             worker.start()

@@ -31,6 +31,7 @@ from session_core.events import (
 from session_core.fallback_auth_manager import FallbackAuthManager, StoredCredential, UserAgent
 from session_core.jwt_checks import read_unverified, subject_of
 from session_core.oauth_client import OAuthClient
+from session_core.prover import Prover
 from session_core.refresh_troubles import RefreshTroubles
 from session_core.retry_manager import RetryManager
 from session_core.session_health import OVER, HealthInputs, HealthScore, health
@@ -69,6 +70,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     worker: SessionWorker
     heartbeat: SessionHeartbeat
     note_end: Callable[[str], object]
+    prover: Prover
 
 
 class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -342,6 +344,7 @@ class Session:
                 clock=self._around.clock,
                 wait_s_max=config.policy.refresh.caller_wait_s_max,
                 loop=self._around.loop,
+                prover=self._around.prover,
             )
         return self._auth
 

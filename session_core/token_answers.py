@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 
 import msgspec
 
+from session_core.dpop import BEARER, DPOP, ProofKey
 from session_core.errors import ProviderError, ProviderUnreachableError, TokenAnswerError
 from session_core.http_answers import read_date, read_object, read_retry_after, trouble
 from session_core.jwt_checks import read_unverified
@@ -21,6 +22,9 @@ TOKEN_CHARS_MAX = 1 << 16
 _VISIBLE = re.compile("[!-~]+").fullmatch
 _NUMBERS = (int, float)
 SECONDS_MAX = 1e12
+# RFC 9449 §5: tokens are bound to a key only where one was shown.
+_TYPES = {"bearer": BEARER}
+_PROVEN_TYPES = {**_TYPES, "dpop": DPOP}
 
 # A provider's word outside this list is never repeated: it could carry anything.
 _KNOWN_ERRORS = frozenset(
@@ -55,7 +59,10 @@ _PASSING = frozenset({"slow_down", "temporarily_unavailable", "server_error"})
 
 
 class TokenGrant(Discreet, frozen=True, kw_only=True):
-    """Tokens as the provider gave them. `scope` is empty when the provider granted what was asked for."""
+    """Tokens as the provider gave them. `scope` is empty when the provider granted what was asked for.
+
+    `dpop_key` is the key whose proof was sent; the access token is bound to it where `token_type` is DPoP.
+    """
 
     access_token: str
     refresh_token: str | None
@@ -65,6 +72,7 @@ class TokenGrant(Discreet, frozen=True, kw_only=True):
     life_s: float
     refresh_life_s: float | None
     provider_now: float | None
+    dpop_key: ProofKey | None = None
 
     def shown(self) -> tuple[str, ...]:
         return ("life_s",)
@@ -79,8 +87,10 @@ class TokenRefusal(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: float | None = None
 
 
-def read_token_answer(answer: WireAnswer | WireFailure, *, wall_received: float) -> TokenGrant | TokenRefusal:
-    """What the token endpoint said. Before this table comes that of `http_answers.trouble`.
+def read_token_answer(
+    answer: WireAnswer | WireFailure, *, wall_received: float, proven: bool = False
+) -> TokenGrant | TokenRefusal:
+    """What the token endpoint said to a request, `proven` by a key or not. Before this table comes that of `http_answers.trouble`.
 
     | answer                                                               | outcome    |
     |----------------------------------------------------------------------|------------|
@@ -95,7 +105,7 @@ def read_token_answer(answer: WireAnswer | WireFailure, *, wall_received: float)
     if found := trouble(answer):
         outcome, error = found
     elif isinstance(answer, WireAnswer) and answer.status < 300:
-        grant = _read_grant(answer)
+        grant = _read_grant(answer, _PROVEN_TYPES if proven else _TYPES)
         if isinstance(grant, TokenGrant):
             return grant
         outcome, error = Outcome.AMBIGUOUS, grant
@@ -131,14 +141,14 @@ def _read_error(answer: WireAnswer) -> tuple[Outcome, str]:
     return (Outcome.TRANSIENT if error in _PASSING else Outcome.CONFIG), error
 
 
-def _read_grant(answer: WireAnswer) -> TokenGrant | str:
+def _read_grant(answer: WireAnswer, types: Mapping[str, str]) -> TokenGrant | str:
     said = read_object(answer.body)
     if said is None:
         return "broken_json"
-    access_token, token_type = said.get("access_token"), said.get("token_type")
+    access_token, token_type = said.get("access_token"), types.get(str(said.get("token_type")).lower())
     if not _is_token(access_token):
         return "no_access_token"
-    if not isinstance(token_type, str) or token_type.lower() != "bearer":
+    if token_type is None:
         return "bad_token_type"
     claims = read_unverified(access_token) or {}
     provider_now = read_date(answer.headers) or _number(claims.get("iat"))
@@ -152,7 +162,7 @@ def _read_grant(answer: WireAnswer) -> TokenGrant | str:
         access_token=access_token,
         refresh_token=refresh_token,
         id_token=id_token,
-        token_type="Bearer",  # noqa: S106
+        token_type=token_type,
         scope=scope if isinstance(scope, str) else "",
         life_s=min(life_s, LIFE_S_MAX),
         refresh_life_s=_read_refresh_life(said),
@@ -195,7 +205,7 @@ def known_error(said: str) -> str:
 
 _EXPLANATIONS = {
     "bad_expires_in": "says its token lives for no usable time; its expires_in must be a number above 0",
-    "bad_token_type": "gives tokens of a type other than Bearer, the only one supported",
+    "bad_token_type": "gives tokens of a type that was not asked for; only Bearer and, with dpop, DPoP are supported",
     "bad_token": "gives a refresh or ID token that is not plain text",
     "broken_json": "answered with broken JSON",
     "id_token_mismatch": "answered with tokens of another user or client, which are not accepted",
@@ -203,6 +213,9 @@ _EXPLANATIONS = {
     "no_such_endpoint": "has nothing at its token endpoint; check the issuer setting",
     "not_oauth": "was not reached: a proxy or firewall answered in its place",
     "portal": "was not reached: a web page or redirect answered; on a guest network, sign in to it first",
+    "unbound_token": "gives tokens that anyone could use although dpop is required; bind them there, or set dpop to auto",
+    "use_dpop_nonce": "wants a proof of possession; set dpop to auto or required, or try again if it is",
+    "invalid_dpop_proof": "does not accept the proof of possession; check this device's clock",
     "invalid_client": "does not accept this client; check client_id, client_secret and auth_method",
     "invalid_grant": "does not accept this sign-in any more; sign in again",
     "invalid_scope": "does not grant this scope; check scope",

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from session_core.clock import Clock
+from session_core.dpop import ProofKey
 from session_core.errors import LoginRequest, TokenUnavailableError
 from session_core.events import PartCrashed, Record, TokenRevoked
 from session_core.fallback_auth_manager import FallbackAuthManager
@@ -183,6 +184,12 @@ class TokenManager:
         if tokens is None or self._clock.boot() >= tokens.refresh_due_at:
             return None
         return tokens.access_token
+
+    @property
+    def proof_key(self) -> ProofKey | None:
+        """The key by which each use of the access token must be proven; None for a bearer token."""
+        tokens = self._held.tokens
+        return None if tokens is None else tokens.proof_key
 
     async def get(self, *, timeout_s: float | None = None) -> str:
         """A valid access token, refreshed first if need be.

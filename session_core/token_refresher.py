@@ -161,7 +161,13 @@ class TokenRefresher:
         spent_before = troubles.maybe_spent_at
         troubles.maybe_spent_at = spent_before if mark is None else mark
         sent_at = self._clock.boot()
-        result = await self._oauth.refresh(tokens.refresh_token, subject=self._subject)
+        result = await self._oauth.refresh(
+            tokens.refresh_token,
+            subject=self._subject,
+            dpop_key=tokens.dpop_key,
+            # The answer that asks for another proof may have come after a sleep, in which another process took over.
+            may_repeat=lambda: generation == self._held.generation and self._keeper.leads(self._clock.boot()),
+        )
         if generation != self._held.generation:
             return await self._discard(result)
         if isinstance(result, TokenGrant):
@@ -341,10 +347,13 @@ class TokenRefresher:
         return RefreshResult(outcome=self._troubles.last_outcome_or(Outcome.AMBIGUOUS), retry_at=tokens.expires_at)
 
     async def _recover(self, reason: EndReason) -> RefreshResult:
-        generation = self._held.generation
+        generation, tokens = self._held.generation, self._held.tokens
         self._signal(Signal.FALLBACK_STARTED)
         recovery = await self._chain.recover(
-            reason, return_to=self._return_to(), wanted=lambda: generation == self._held.generation
+            reason,
+            return_to=self._return_to(),
+            wanted=lambda: generation == self._held.generation,
+            dpop_key=None if tokens is None else tokens.dpop_key,
         )
         if generation != self._held.generation or isinstance(recovery, Stopped):
             return await self._discard(recovery.grant if isinstance(recovery, Recovered) else None)

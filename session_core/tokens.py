@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from session_core.bounds import require
+from session_core.dpop import BEARER, DPOP, ProofKey
 from session_core.errors import ConfigError
 from session_core.secrecy import Discreet
 
@@ -23,7 +24,11 @@ class Action(StrEnum):
 
 
 class TokenSet(Discreet, frozen=True, kw_only=True):
-    """What the provider issued. `expires_at` counts from when the request was *sent*, the earliest it can have begun."""
+    """What the provider issued. `expires_at` counts from when the request was *sent*, the earliest it can have begun.
+
+    `dpop_key` is the key that was shown for them: the refresh token is of no use without it, nor is the access token
+    where `token_type` is DPoP. It stays with them, so that whoever goes on with the session has both.
+    """
 
     access_token: str
     refresh_token: str | None = None
@@ -33,6 +38,8 @@ class TokenSet(Discreet, frozen=True, kw_only=True):
     expires_at: float
     refresh_due_at: float
     refresh_expires_at: float | None = None
+    token_type: str = BEARER
+    dpop_key: ProofKey | None = None
 
     def shown(self) -> tuple[str, ...]:
         return ("issued_at", "expires_at", "refresh_due_at")
@@ -40,6 +47,11 @@ class TokenSet(Discreet, frozen=True, kw_only=True):
     @property
     def life_s(self) -> float:
         return self.expires_at - self.issued_at
+
+    @property
+    def proof_key(self) -> ProofKey | None:
+        """The key by which each use of the access token must be proven; None for one that whoever holds it may use."""
+        return self.dpop_key if self.token_type == DPOP else None
 
     def expired(self, now: float) -> bool:
         # RFC 7519 section 4.1.4: not accepted *on or after* the expiry.
