@@ -19,7 +19,10 @@ from session_core.web.running import SIGN_INS_AT_ONCE_MAX
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 # Routes that other machines post to; each knows its callers otherwise, and a browser's cookie means nothing to it.
-FOR_MACHINES = {"/api/v1/events": "a key, or this very machine; origins are checked"}
+FOR_MACHINES = {
+    "/api/v1/events": "a key, or this very machine; origins are checked",
+    "/auth/backchannel-logout": "the provider, by the signature of its token",
+}
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from session_core.web.origin import own_origins
@@ -43,7 +44,13 @@ class Forbidding:
                     headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        await self._app(scope, receive, send_forbidding if scope["type"] == "http" else send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["query_string"].isascii():
+            await self._app(scope, receive, send_forbidding)
+        else:
+            # RFC 3986 §2: what is not ASCII comes percent-encoded, and whoever reads addresses relies on it.
+            await PlainTextResponse("This is no address.\n", 400)(scope, receive, send_forbidding)
 
 
 def forbidding(home: str) -> list[Middleware]:
