@@ -50,7 +50,11 @@ class SealedShelf:
     def put(self, kind: str, things: tuple[Shelved, ...]) -> None:
         with explained(self._path), transaction(self._db):
             for thing in things:
-                self._db.execute("INSERT OR REPLACE INTO shelf VALUES (?, ?, ?, ?, ?, ?)", self._row(kind, thing))
+                self.write(kind, thing)
+
+    def write(self, kind: str, thing: Shelved) -> None:
+        """As `put`, in a transaction that somebody else has begun."""
+        self._db.execute("INSERT OR REPLACE INTO shelf VALUES (?, ?, ?, ?, ?, ?)", self._row(kind, thing))
 
     def get(self, kind: str, name: str) -> bytes | None:
         with explained(self._path):

@@ -351,7 +351,7 @@ class SessionService:
             # Kept for a while, so that whoever comes to it learns why it ended.
             await here.sign_out(reason)
             return
-        await self._store.delete(record.session_id)
+        await self._store.delete(record.session_id, reason)
         if record.tokens.refresh_token is not None:
             await self.oauth.revoke(record.tokens.refresh_token)
 

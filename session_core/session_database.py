@@ -18,13 +18,16 @@ from session_core.sealing import Entropy, Keyring, SealBrokenError, Sealed, Seal
 from session_core.session_file import open_file, transaction, write_index_key
 from session_core.session_limits import SessionLimits
 from session_core.session_store import SessionDamagedError, SessionRecord, SessionStoreError, latest_first
+from session_core.shelf import Shelved
 from session_core.sqlite_failures import explained
+from session_core.vocabulary import EndReason
 
 COLUMNS = "place, owner, version, format, key_name, box"
 DAY_S = 86_400.0
 # A session is swept a day after its end: its user may come back and learn why it ended.
 SWEPT_AFTER_S = DAY_S
 QUARANTINED_FOR_S = 30 * DAY_S
+ENDED = "why a session ended"
 BATCH = 100
 
 
@@ -119,12 +122,23 @@ class SessionDatabase:
             ).rowcount
             return written if updated or self._restored(row, dead_at_wall, record.version) else None
 
-    def delete(self, session_id: str) -> None:
+    def delete(self, session_id: str, reason: EndReason = EndReason.SIGNED_OUT) -> None:
         place = self._hashed("place", session_id)
         with self._transaction():
-            self._db.execute("DELETE FROM sessions WHERE place = ?", (place,))
-            self._db.execute("DELETE FROM quarantine WHERE place = ?", (place,))
+            held = self._db.execute("DELETE FROM sessions WHERE place = ?", (place,)).rowcount
+            held += self._db.execute("DELETE FROM quarantine WHERE place = ?", (place,)).rowcount
             self._db.execute("DELETE FROM shelf WHERE owner = ?", (place,))
+            if held:
+                # Who comes second to delete it knows no better why it ended.
+                self.shelf.write(ENDED, Shelved(name=session_id, body=reason.encode(), life_s=SWEPT_AFTER_S))
+
+    def ended(self, session_id: str) -> EndReason | None:
+        body = self.shelf.get(ENDED, session_id)
+        try:
+            return None if body is None else EndReason(body.decode())
+        except ValueError:
+            # A newer version knows more reasons.
+            return None
 
     def list_of(self, user_id: str) -> tuple[SessionRecord, ...]:
         with explained(self._path):

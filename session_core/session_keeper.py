@@ -14,6 +14,7 @@ from session_core.clock import Clock
 from session_core.events import PersistFailed, Record
 from session_core.session_store import SessionRecord, SessionStore, SessionStoreError
 from session_core.tokens import TokenSet
+from session_core.vocabulary import EndReason
 
 WRITE_S_MAX = 10.0
 LEASE_S = 6.0
@@ -36,14 +37,20 @@ class Keeping(StrEnum):
 
 
 class Kept(NamedTuple):
-    """`latest` is what the store holds instead, where another process MOVED it on."""
+    """`latest` is what the store holds instead, where another process MOVED it on; `ended` why it is GONE, if known."""
 
     keeping: Keeping
     latest: SessionRecord | None = None
+    ended: EndReason | None = None
 
     @property
     def durable(self) -> bool:
         return self.keeping is Keeping.DONE
+
+    @property
+    def why(self) -> EndReason:
+        """A sign-out in another process is one elsewhere; every other reason is the same wherever it is told."""
+        return EndReason.SIGNED_OUT_ELSEWHERE if self.ended in (None, EndReason.SIGNED_OUT) else self.ended
 
 
 def lease_holds(record: SessionRecord, *, now: float) -> bool:
@@ -180,10 +187,10 @@ class SessionKeeper:
         """What the store holds: DONE if it is what was written here last."""
         return await self._guard(self._compare)
 
-    async def forget(self) -> bool:
+    async def forget(self, reason: EndReason) -> bool:
         """Delete the record; whether the store did."""
         self.release()
-        return (await self._guard(self._delete)).durable
+        return (await self._guard(partial(self._delete, reason))).durable
 
     def release(self) -> None:
         """Stop renewing the lease; the next write ends it, or it runs out by itself."""
@@ -195,12 +202,17 @@ class SessionKeeper:
         try:
             if getattr(self._store, "immediate", False):
                 async with self._writing:
-                    return await work()
+                    return await self._explained(await work())
             async with asyncio.timeout(WRITE_S_MAX), self._writing:
-                return await work()
+                return await self._explained(await work())
         except (SessionStoreError, TimeoutError) as error:
             self._record(PersistFailed(error=error.code if isinstance(error, SessionStoreError) else "timeout"))
             return Kept(Keeping.FAILED)
+
+    async def _explained(self, kept: Kept) -> Kept:
+        if kept.keeping is not Keeping.GONE:
+            return kept
+        return kept._replace(ended=await self._store.ended(self._session_id))
 
     async def _swap(self, record: SessionRecord) -> Kept:
         version = self._version
@@ -274,9 +286,9 @@ class SessionKeeper:
             return Kept(Keeping.GONE if self._known else Keeping.FAILED)
         return Kept(Keeping.DONE) if latest.version == self._version else Kept(Keeping.MOVED, latest)
 
-    async def _delete(self) -> Kept:
+    async def _delete(self, reason: EndReason) -> Kept:
         self._version = None
-        await self._store.delete(self._session_id)
+        await self._store.delete(self._session_id, reason)
         self._version = self._leased = 0
         return Kept(Keeping.DONE)
 

@@ -9,6 +9,9 @@ import msgspec
 
 from session_core.errors import SessionCoreError
 from session_core.tokens import TokenSet
+from session_core.vocabulary import EndReason
+
+ENDED_MAX = 10_000
 
 
 class SessionStoreError(SessionCoreError):
@@ -71,7 +74,13 @@ class SessionStore(Protocol):
         """
         ...
 
-    async def delete(self, session_id: str) -> None: ...
+    async def delete(self, session_id: str, reason: EndReason = EndReason.SIGNED_OUT) -> None:
+        """Forget it for good; `reason` is remembered for a while, for others who hold it."""
+        ...
+
+    async def ended(self, session_id: str) -> EndReason | None:
+        """Why it was deleted, as long as that is remembered."""
+        ...
 
     async def list_of(self, user_id: str) -> tuple[SessionRecord, ...]:
         """A user's sessions, the one in use last first."""
@@ -89,6 +98,7 @@ class MemorySessionStore:
 
     def __init__(self) -> None:
         self._records: dict[str, SessionRecord] = {}
+        self._ended: dict[str, EndReason] = {}
         # What is made of it elsewhere may well wait.
         self.immediate = type(self) is MemorySessionStore
 
@@ -106,8 +116,15 @@ class MemorySessionStore:
         self._records[record.session_id] = written
         return written
 
-    async def delete(self, session_id: str) -> None:
-        self._records.pop(session_id, None)
+    async def delete(self, session_id: str, reason: EndReason = EndReason.SIGNED_OUT) -> None:
+        if self._records.pop(session_id, None) is None:
+            return
+        self._ended[session_id] = reason
+        if len(self._ended) > ENDED_MAX:
+            del self._ended[next(iter(self._ended))]
+
+    async def ended(self, session_id: str) -> EndReason | None:
+        return self._ended.get(session_id)
 
     async def list_of(self, user_id: str) -> tuple[SessionRecord, ...]:
         return latest_first(record for record in self._records.values() if record.user_id == user_id)

@@ -17,6 +17,7 @@ from session_core.session_database import SessionDatabase
 from session_core.session_limits import AAL1, SessionLimits
 from session_core.session_store import SessionRecord, SessionStoreError
 from session_core.shelf import Shelved
+from session_core.vocabulary import EndReason
 
 SWEEP_S = 300.0
 P = ParamSpec("P")
@@ -72,8 +73,11 @@ class SqliteSessionStore:
     async def save(self, record: SessionRecord) -> SessionRecord | None:
         return await self._run(self._save, record)
 
-    async def delete(self, session_id: str) -> None:
-        await self._run(self._database.delete, session_id)
+    async def delete(self, session_id: str, reason: EndReason = EndReason.SIGNED_OUT) -> None:
+        await self._run(self._database.delete, session_id, reason)
+
+    async def ended(self, session_id: str) -> EndReason | None:
+        return await self._run(self._database.ended, session_id)
 
     async def list_of(self, user_id: str) -> tuple[SessionRecord, ...]:
         return await self._run(self._database.list_of, user_id)

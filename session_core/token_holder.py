@@ -49,5 +49,5 @@ class TokenHolder:
     async def forget_stored(self) -> None:
         """What stays in the store would undo a sign-out at the next restart; a new sign-in replaces it."""
         for _ in range(FORGET_TRIES):
-            if await self._keeper.forget() or self.tokens is not None:
+            if await self._keeper.forget(self.ended or EndReason.SIGNED_OUT) or self.tokens is not None:
                 return

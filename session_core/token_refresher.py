@@ -237,10 +237,10 @@ class TokenRefresher:
         """Take in what the store says: that it is durable, or what another process made of the session."""
         self._held.persisted = kept.keeping is not Keeping.FAILED
         if kept.keeping is Keeping.GONE:
-            self._held.drop(EndReason.SIGNED_OUT_ELSEWHERE)
+            self._held.drop(kept.why)
             self._keeper.release()
             self._signal(Signal.SIGNED_OUT)
-            self._on_end(EndReason.SIGNED_OUT_ELSEWHERE)
+            self._on_end(kept.why)
             return RefreshResult(outcome=Outcome.REJECTED)
         if kept.latest is not None:
             self._keeper.resume(kept.latest)

@@ -18,6 +18,7 @@ from session_core.session_store import MemorySessionStore, SessionRecord, Sessio
 from session_core.sim.clock import EPOCH_S, VirtualClock
 from session_core.sim.loop import running_loop
 from session_core.tokens import TokenSet
+from session_core.vocabulary import EndReason
 
 BOOT = "f2b0c1a4-first"
 
@@ -72,9 +73,9 @@ class WatchedStore(MemorySessionStore):
         self.saved.append(record)
         return await super().save(record)
 
-    async def delete(self, session_id: str) -> None:
+    async def delete(self, session_id: str, reason: EndReason = EndReason.SIGNED_OUT) -> None:
         await asyncio.sleep(self.latency_s)
-        await super().delete(session_id)
+        await super().delete(session_id, reason)
 
 
 class InlineStore:
@@ -109,8 +110,11 @@ class InlineStore:
         await asyncio.sleep(0.002)
         return self.database.save(record)
 
-    async def delete(self, session_id: str) -> None:
-        self.database.delete(session_id)
+    async def delete(self, session_id: str, reason: EndReason = EndReason.SIGNED_OUT) -> None:
+        self.database.delete(session_id, reason)
+
+    async def ended(self, session_id: str) -> EndReason | None:
+        return self.database.ended(session_id)
 
     async def list_of(self, user_id: str) -> tuple[SessionRecord, ...]:
         return self.database.list_of(user_id)

@@ -66,9 +66,9 @@ class SlowStore(MemorySessionStore):
         await asyncio.sleep(0.02)
         return written
 
-    async def delete(self, session_id: str) -> None:
+    async def delete(self, session_id: str, reason: EndReason = EndReason.SIGNED_OUT) -> None:
         await asyncio.sleep(0.03)
-        await super().delete(session_id)
+        await super().delete(session_id, reason)
         await asyncio.sleep(0.02)
 
 

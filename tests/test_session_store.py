@@ -16,6 +16,7 @@ from stores import record
 
 from session_core.session_store import MemorySessionStore, SessionRecord, SessionStore
 from session_core.sqlite_session_store import SqliteSessionStore
+from session_core.vocabulary import EndReason
 
 KINDS = ["memory", "sqlite"]
 Play = Callable[[SessionStore], Awaitable[None]]
@@ -92,6 +93,21 @@ def test_deleting_what_is_not_there_is_no_mistake(kept: Callable[[Play], None]) 
     async def play(store: SessionStore) -> None:
         await store.delete("s")
         await store.delete("s")
+
+    kept(play)
+
+
+def test_why_a_session_ended_is_told_by_whoever_ended_it_first(kept: Callable[[Play], None]) -> None:
+    """Who deletes it again knows no better; what never was has no reason, and a session that lives shows none."""
+
+    async def play(store: SessionStore) -> None:
+        await store.save(record())
+        assert await store.ended("s") is None
+        await store.delete("s", EndReason.ABSOLUTE_LIMIT)
+        await store.delete("s")
+        assert await store.ended("s") is EndReason.ABSOLUTE_LIMIT
+        await store.delete("never", EndReason.ABSOLUTE_LIMIT)
+        assert await store.ended("never") is None
 
     kept(play)
 

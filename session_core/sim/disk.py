@@ -6,7 +6,7 @@ import asyncio
 
 from session_core.events import DeviceChanged, Record
 from session_core.session_store import MemorySessionStore, SessionDamagedError, SessionRecord, SessionStoreError
-from session_core.vocabulary import DeviceChange
+from session_core.vocabulary import DeviceChange, EndReason
 
 
 class Disk:
@@ -51,10 +51,14 @@ class Disk:
             self._mend(record.session_id)
         return written
 
-    async def delete(self, session_id: str) -> None:
+    async def delete(self, session_id: str, reason: EndReason = EndReason.SIGNED_OUT) -> None:
         await self._take_time()
         self._mend(session_id)
-        await self._store.delete(session_id)
+        await self._store.delete(session_id, reason)
+
+    async def ended(self, session_id: str) -> EndReason | None:
+        await self._take_time()
+        return await self._store.ended(session_id)
 
     async def list_of(self, user_id: str) -> tuple[SessionRecord, ...]:
         await self._take_time()
