@@ -34,12 +34,16 @@ class Accounts:
         self._entropy = entropy
         self._ledger = ledger
         self._sessions: OrderedDict[str, ProviderSession] = OrderedDict()
+        self._changed: dict[str, ProviderSession | None] | None = None
 
     def client(self, client_id: str | None) -> Client | None:
         return self._clients.get(client_id or "")
 
     def user(self, username: str) -> User:
         return self._users[username]
+
+    def knows(self, username: str) -> bool:
+        return username in self._users
 
     def users(self) -> tuple[User, ...]:
         return tuple(self._users.values())
@@ -69,7 +73,7 @@ class Accounts:
     def start_session(self, user: User, *, now: float) -> tuple[str, ProviderSession]:
         """A new session with its cookie value; the oldest makes room when there are too many."""
         if len(self._sessions) >= SESSIONS_MAX:
-            self._sessions.popitem(last=False)
+            self._mark(self._sessions.popitem(last=False)[0], None)
         cookie = self._ledger.keep_secret(base64.urlsafe_b64encode(self._entropy(33)).decode())
         session = ProviderSession(
             session_id=self._entropy(12).hex(),
@@ -78,8 +82,25 @@ class Accounts:
             expires_at=now + self._session_ttl_s,
         )
         self._sessions[cookie] = session
+        self._mark(cookie, session)
         self._ledger.note("signed_in", at=now, username=user.username)
         return cookie, session
+
+    def remember_changes(self) -> None:
+        """From now on `take_changed` says what to write; somebody has to ask it."""
+        self._changed = {}
+
+    def take_changed(self) -> tuple[tuple[str, ProviderSession | None], ...]:
+        """The sessions that changed since this was asked last, by their cookies; None for those that are over."""
+        changed, self._changed = self._changed or {}, {}
+        return tuple(changed.items())
+
+    def restore(self, cookie: str, session: ProviderSession) -> None:
+        self._sessions[self._ledger.keep_secret(cookie)] = session
+
+    def _mark(self, cookie: str, session: ProviderSession | None) -> None:
+        if self._changed is not None:
+            self._changed[cookie] = session
 
     def session(self, cookie: str | None, *, now: float) -> ProviderSession | None:
         session = self._sessions.get(cookie or "")
@@ -91,6 +112,7 @@ class Accounts:
 
     def end_session(self, cookie: str, *, now: float) -> None:
         session = self._sessions.pop(cookie)
+        self._mark(cookie, None)
         self._ledger.note("signed_out", at=now, username=session.username)
 
     def end_sessions_of(self, username: str, *, now: float) -> None:

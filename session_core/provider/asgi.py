@@ -15,6 +15,7 @@ from session_core.provider.answers import Fate, ProviderAnswer
 from session_core.provider.core import EmbeddedProvider
 from session_core.provider.courier import Courier
 from session_core.provider.inbound import BODY_BYTES_MAX
+from session_core.provider.keeping import GrantKeeper
 from session_core.wire import WireRequest
 
 
@@ -30,8 +31,9 @@ class ProviderFace:
     for a refused connection use a port nobody listens on.
     """
 
-    def __init__(self, provider: EmbeddedProvider, *, clock: Clock) -> None:
+    def __init__(self, provider: EmbeddedProvider, *, clock: Clock, keeper: GrantKeeper | None = None) -> None:
         self._provider = provider
+        self._keeper = keeper
         self._clock = clock
         self._courier = Courier(lambda what, notice: provider.note_notice(what, notice, now=clock.wall()))
 
@@ -41,6 +43,8 @@ class ProviderFace:
             return
         request = WireRequest(method=scope["method"], url=_url(scope), headers=_headers(scope), body=body)
         answer = self._provider.handle(request, now=self._clock.wall())
+        if self._keeper is not None:
+            await self._keeper.settle()
         self.tell()
         if answer.delay_s and await _wait_gone(receive, answer.delay_s):
             return
@@ -51,7 +55,6 @@ class ProviderFace:
                 await _wait_gone(receive, None)
             case Fate.DROPPED | Fate.REFUSED:
                 await _hang_up(receive, send)
-
 
     def tell(self) -> None:
         """Bring to clients what they are to know; after what was done without a request, somebody has to say so."""

@@ -16,6 +16,7 @@ from session_core.provider.config import ProviderConfig
 from session_core.provider.faults import STOPPERS, Endpoint, Fault, FaultKind, FaultPlan
 from session_core.provider.granted import Grant
 from session_core.provider.inbound import BODY_BYTES_MAX, Inbound, read
+from session_core.provider.lasting import Lasting
 from session_core.provider.ledger import SECRETS_MAX, AuditFact, ProviderListener, ProviderStatistics
 from session_core.provider.parts import LogoutNotice, Parts, make_parts
 from session_core.wire import WireRequest
@@ -98,6 +99,10 @@ class EmbeddedProvider:
         family = self._parts.grants.open_family(grant, now=now)
         issued = self._parts.grants.first_tokens(family, now=now, dpop_jkt=dpop_jkt)
         return msgspec.json.encode(token_endpoint.token_answer(issued, now=now))
+
+    def lasting(self) -> Lasting:
+        """What of it is to outlive the process, from now on; for whoever writes it down."""
+        return Lasting(self._parts)
 
     def end_sessions_of(self, username: str, *, now: float) -> None:
         """As though the user had ended every session from another device: all their tokens stop working."""

@@ -58,7 +58,10 @@ class Issued(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Family(msgspec.Struct, kw_only=True):
-    """All refresh tokens that descend from one sign-in. `serial` is the valid one's; lower ones are spent."""
+    """All refresh tokens that descend from one sign-in. `serial` is the valid one's; lower ones are spent.
+
+    `tokens` are its latest access tokens, where they are to outlive the process.
+    """
 
     family_id: str
     grant: Grant
@@ -68,6 +71,7 @@ class Family(msgspec.Struct, kw_only=True):
     successor: Issued | None = None
     access_expires_at: float | None = None
     revoked: bool = False
+    tokens: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Family(serial={self.serial}, revoked={self.revoked})"

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from session_core.provider.answers import RefusedError
-from session_core.provider.config import AccessTokenFormat, ProviderConfig
-from session_core.provider.granted import Access, CodeGrant, Family, Grant, Issued, confirmation
+from session_core.provider.config import ProviderConfig
+from session_core.provider.granted import Access, CodeGrant, Family, Grant, Issued
 from session_core.provider.keys import KeyRing
 from session_core.provider.ledger import Ledger
+from session_core.provider.mint import Mint
 
 SWEPT_PER_ISSUE = 2
 SERIAL_DIGITS_MAX = 12
-# Whole seconds are told, and an access token of none is refused.
-EXPIRES_IN_S_MIN = 1.0
+TOKENS_KEPT_MAX = 8
+EXPIRES_IN_S_MIN = 1.0  # Whole seconds are told, and an access token of none is refused.
 
 Held = TypeVar("Held", "CodeGrant", "Family", "Access")
 
@@ -30,13 +29,12 @@ class Grants:
         self, config: ProviderConfig, *, entropy: Callable[[int], bytes], keys: KeyRing, ledger: Ledger
     ) -> None:
         self._config = config
-        self._entropy = entropy
-        self._keys = keys
         self._ledger = ledger
-        self._mac_key = entropy(32)
+        self.mint = Mint(config, entropy=entropy, keys=keys, ledger=ledger)
         self._codes: OrderedDict[str, CodeGrant] = OrderedDict()
         self._families: OrderedDict[str, Family] = OrderedDict()
         self._access: OrderedDict[str, Access] = OrderedDict()
+        self._changed: dict[str, Family] | None = None
 
     def statistics(self) -> tuple[int, int]:
         """Families and access tokens held."""
@@ -45,11 +43,42 @@ class Grants:
     def granted(self) -> tuple[Grant, ...]:
         return tuple(family.grant for family in self._families.values())
 
+    # What is to outlive the process
+
+    def remember_changes(self) -> None:
+        """From now on `take_changed` says what to write; somebody has to ask it."""
+        self._changed = {}
+
+    def take_changed(self) -> tuple[Family, ...]:
+        """The families that changed since this was asked last."""
+        changed, self._changed = self._changed or {}, {}
+        return tuple(changed.values())
+
+    def holds(self, family: Family) -> bool:
+        return self._families.get(family.family_id) is family
+
+    def access_of(self, family: Family) -> list[tuple[str, Access]]:
+        """Its latest access tokens, as far as they are held."""
+        return [(token, self._access[token]) for token in family.tokens if token in self._access]
+
+    def restore(self, family: Family, tokens: Mapping[str, Access]) -> None:
+        self._families[family.family_id] = family
+        self._access.update(tokens)
+        for token in tokens:
+            self._ledger.keep_secret(token)
+
+    def _mark(self, family: Family, token: str | None = None) -> None:
+        if self._changed is not None and family.family_id:
+            self._changed[family.family_id] = family
+            if token is not None:
+                held = [each for each in family.tokens if each in self._access]
+                family.tokens = (*held[-TOKENS_KEPT_MAX + 1 :], token)
+
     # Authorization codes
 
     def issue_code(self, grant: Grant, *, redirect_uri: str, code_challenge: str, now: float) -> str:
         _sweep(self._codes, now)
-        code = self._ledger.keep_secret(self._random("code"))
+        code = self._ledger.keep_secret(self.mint.random("code"))
         self._codes[code] = CodeGrant(
             grant=grant,
             redirect_uri=redirect_uri,
@@ -74,13 +103,13 @@ class Grants:
 
     def open_family(self, grant: Grant, *, now: float) -> Family:
         _sweep(self._families, now)
-        family = Family(family_id=self._random("rt"), grant=grant, expires_at=now + self._config.refresh_ttl_s)
+        family = Family(family_id=self.mint.random("rt"), grant=grant, expires_at=now + self._config.refresh_ttl_s)
         self._families[family.family_id] = family
         return family
 
     def first_tokens(self, family: Family, *, now: float, dpop_jkt: str | None = None) -> Issued:
         self._note("tokens_issued", family.grant, now)
-        return self._issue(family, family.grant.scope, self._refresh_token(family), now=now, dpop_jkt=dpop_jkt)
+        return self._issue(family, family.grant.scope, self.mint.refresh_token(family), now=now, dpop_jkt=dpop_jkt)
 
     def service_tokens(self, grant: Grant, *, now: float, dpop_jkt: str | None = None) -> Issued:
         """Client credentials: an access token only (RFC 6749 §4.4.3)."""
@@ -126,6 +155,7 @@ class Grants:
         if not family.revoked:
             family.revoked = True
             family.successor = None
+            self._mark(family)
             self._note("family_revoked", family.grant, now)
 
     def revoke_session(self, session_id: str, *, now: float) -> None:
@@ -146,6 +176,8 @@ class Grants:
     def forget_refresh_tokens(self, *, now: float) -> None:
         """Every refresh token stops working; access tokens live on."""
         self._ledger.note("family_revoked", at=now, times=len(self._families))
+        for family in self._families.values():
+            self._mark(family)
         self._families.clear()
 
     # Access tokens
@@ -156,12 +188,16 @@ class Grants:
         return access if access and now < access.expires_at and not access.family.revoked else None
 
     def forget_access(self, token: str, *, now: float) -> None:
-        self._note("access_token_revoked", self._access.pop(token).family.grant, now)
+        family = self._access.pop(token).family
+        self._mark(family)
+        self._note("access_token_revoked", family.grant, now)
 
     def forget_access_tokens(self, *, now: float) -> None:
         """Every access token stops working; refresh tokens live on."""
         self._ledger.note("access_token_revoked", at=now, times=len(self._access))
         self._access.clear()
+        for family in self._families.values():
+            self._mark(family)
 
     def revoke_any(self, token: str, *, client_id: str, now: float) -> None:
         """RFC 7009 §2.1: an unknown token needs no revoking; another client's is refused."""
@@ -185,7 +221,7 @@ class Grants:
         family.serial += 1
         family.rotated_at = now
         family.expires_at = now + self._config.refresh_ttl_s
-        refresh_token = self._refresh_token(family)
+        refresh_token = self.mint.refresh_token(family)
         issued = self._issue(family, scope, refresh_token, now=now, expires_at=expires_at, dpop_jkt=dpop_jkt)
         family.successor = issued if self._config.grace_s else None
         return issued
@@ -193,10 +229,8 @@ class Grants:
     def _answer_again(self, family: Family, successor: Issued, *, now: float) -> Issued:
         """The same refresh token, with an access token that lives: the one it first came with may be over by now."""
         if successor.expires_at - now < EXPIRES_IN_S_MIN:
-            successor = self._issue(
-                family, successor.scope, successor.refresh_token, now=now, dpop_jkt=successor.dpop_jkt
-            )
-            family.successor = successor
+            token, dpop_jkt = successor.refresh_token, successor.dpop_jkt
+            successor = family.successor = self._issue(family, successor.scope, token, now=now, dpop_jkt=dpop_jkt)
         return successor
 
     def _issue(
@@ -218,59 +252,17 @@ class Grants:
             dpop_jkt=dpop_jkt,
         )
         family.access_expires_at = access.expires_at
-        token = self._ledger.keep_secret(self._access_token(access))
+        token = self._ledger.keep_secret(self.mint.access_token(access))
         self._access[token] = access
+        self._mark(family, token)
         return Issued(
             access_token=token,
             expires_at=access.expires_at,
             scope=scope,
             refresh_token=refresh_token,
-            id_token=self._id_token(family, now=now),
+            id_token=self.mint.id_token(family, now=now),
             dpop_jkt=dpop_jkt,
         )
-
-    def _access_token(self, access: Access) -> str:
-        """RFC 9068 where it is a JWT."""
-        if self._config.access_token_format == AccessTokenFormat.OPAQUE:
-            return self._random("at")
-        claims = {
-            "iss": self._config.issuer,
-            "sub": access.family.grant.subject,
-            "aud": f"{self._config.issuer}/api",
-            "client_id": access.family.grant.client_id,
-            "scope": access.scope,
-            "jti": self._random("jti"),
-            "iat": int(access.issued_at),
-            "exp": int(access.expires_at),
-            **confirmation(access.dpop_jkt),
-        }
-        return self._keys.sign(claims, typ="at+jwt")
-
-    def _id_token(self, family: Family, *, now: float) -> str | None:
-        if family.serial and not self._config.id_token_on_refresh:
-            return None
-        grant = family.grant
-        if grant.username is None or "openid" not in grant.scopes:
-            return None
-        claims = {
-            "iss": self._config.issuer,
-            "sub": grant.username,
-            "aud": grant.client_id,
-            "iat": int(now),
-            "exp": int(now + self._config.access_ttl_s),
-            "auth_time": int(grant.auth_time),
-            **({"sid": grant.session_id} if grant.session_id else {}),
-            **({"nonce": grant.nonce} if grant.nonce else {}),
-        }
-        return self._ledger.keep_secret(self._keys.sign(claims))
-
-    def _refresh_token(self, family: Family) -> str:
-        return self._ledger.keep_secret(self._with_mac(family.family_id, family.serial))
-
-    def _with_mac(self, family_id: str, serial: int) -> str:
-        stem = f"{family_id}.{serial}"
-        mac = hashlib.blake2s(stem.encode(), key=self._mac_key, digest_size=16)
-        return f"{stem}.{mac.hexdigest()}"
 
     def _find_refresh(self, token: str) -> tuple[Family | None, int]:
         family_id, _, rest = token.partition(".")
@@ -278,11 +270,8 @@ class Grants:
         family = self._families.get(family_id)
         if family is None or not (serial.isascii() and serial.isdecimal() and len(serial) <= SERIAL_DIGITS_MAX):
             return None, 0
-        genuine = hmac.compare_digest(self._with_mac(family_id, int(serial)).encode(), token.encode())
+        genuine = hmac.compare_digest(self.mint.with_mac(family_id, int(serial)).encode(), token.encode())
         return (family, int(serial)) if genuine else (None, 0)
-
-    def _random(self, prefix: str) -> str:
-        return f"{prefix}_{base64.urlsafe_b64encode(self._entropy(24)).decode()}"
 
     def _note(self, what: str, grant: Grant, now: float) -> None:
         self._ledger.note(what, at=now, client_id=grant.client_id, username=grant.username)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from session_core.provider.config import SigningAlg
@@ -41,6 +47,18 @@ class KeyRing:
         self._current()
         self._keys.insert(0, self._named())
         del self._keys[PUBLISHED_KEYS_MAX:]
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self._keys)
+
+    def exported(self) -> tuple[tuple[str, bytes], ...]:
+        """The private keys by their names, newest first, to be sealed by whoever asks."""
+        return tuple(
+            (name, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())) for name, key in self._keys
+        )
+
+    def restore(self, named: Iterable[tuple[str, bytes]]) -> None:
+        self._keys = [(name, cast("PrivateKey", load_pem_private_key(pem, None))) for name, pem in named]
 
     def jwks(self) -> dict[str, Any]:
         self._current()

@@ -35,7 +35,7 @@ from session_core.web.metrics import Metrics
 from session_core.web.retention import retaining
 from session_core.web.settings import LabSettings, alert_settings, provider_config, retention, session_config
 from session_core.web.sign_in import CookieNames, PendingLogins, Seat, Seats, User, cookie_names
-from session_core.web.stored_sessions import shelf_of, stored_sessions
+from session_core.web.stored_sessions import provider_face, shelf_of, stored_sessions
 from session_core.web.taking_up import taking_up
 from session_core.web.turnstile import Turnstile
 
@@ -202,10 +202,9 @@ async def run_lab(
     recorder = Recorder(store, clock=clock, spill_path=spill)
     metrics = Metrics()
     emit = tee(await asyncio.to_thread(_start, store, recorder), metrics.observe)
-    provider = face = None
+    provider = None
     if embedded:
         provider = EmbeddedProvider(provider_config(settings, config, port=port), entropy=secrets.token_bytes)
-        face = ProviderFace(provider, clock=clock)
     try:
         async with (
             _keeping(stored_sessions(settings, environment, config, clock=clock)) as sessions,
@@ -213,6 +212,7 @@ async def run_lab(
             retaining(store, retention(settings), clock=clock),
             alert_watch.watching(desk, settings.alert_webhook, clock=clock, rng=Random(secrets.token_bytes(16))),
         ):
+            face = None if provider is None else await provider_face(provider, sessions, config, clock=clock)
             _lab = Lab(
                 config=config,
                 clock=clock,

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from session_core.clock import Clock
 from session_core.config import SessionConfig
 from session_core.errors import ConfigError, SessionCoreError
+from session_core.provider import EmbeddedProvider
+from session_core.provider.asgi import ProviderFace
+from session_core.provider.keeping import GrantKeeper
 from session_core.sealing import keys_from
 from session_core.shelf import NoShelf, Shelf
 from session_core.sqlite_session_store import SqliteSessionStore
@@ -41,6 +44,17 @@ def stored_sessions(
 def shelf_of(store: SqliteSessionStore | None, config: SessionConfig, kind: str) -> Shelf:
     """Beside the sessions, for this client at this provider: what another one left there is not found."""
     return NoShelf() if store is None else store.shelf(f"{kind} of {config.client_id} at {config.issuer}")
+
+
+async def provider_face(
+    provider: EmbeddedProvider, store: SqliteSessionStore | None, config: SessionConfig, *, clock: Clock
+) -> ProviderFace:
+    """The embedded provider lives in this process: what it granted must outlive it, or no stored session goes on."""
+    if store is None:
+        return ProviderFace(provider, clock=clock)
+    keeper = GrantKeeper(provider.lasting(), shelf_of(store, config, "grants"), clock=clock)
+    await keeper.restore()
+    return ProviderFace(provider, clock=clock, keeper=keeper)
 
 
 def _refused(why: str) -> ConfigError:
