@@ -47,7 +47,7 @@ def idp(
         EmbeddedProvider,
         FaultPlan,
         ProviderConfig,
-        demo_clients,
+        lab_clients,
         load_faults,
     )
     from session_core.provider.asgi import provider_app  # noqa: PLC0415
@@ -57,7 +57,7 @@ def idp(
     faults = FaultPlan(random.SystemRandom())
     for ordered in load_faults(fault) if fault else ():
         faults.order(ordered, clock.wall())
-    clients = demo_clients(redirect_uris=tuple(redirect_uri)) if redirect_uri else demo_clients()
+    clients = lab_clients(tuple(redirect_uri)) if redirect_uri else lab_clients()
     config = ProviderConfig(access_ttl_s=access_ttl, refresh_ttl_s=refresh_ttl, grace_s=grace, clients=clients)
     listener = listen(port)
     issuer = f"http://{HOST}:{listener.getsockname()[1]}"

@@ -27,7 +27,7 @@ from session_core.session_store import MemorySessionStore, SessionRecord
 from session_core.sim.device import Device
 from session_core.sim.loop import VirtualLoop
 from session_core.token_holder import FORGET_TRIES
-from session_core.vocabulary import State
+from session_core.vocabulary import EndReason, State
 from session_core.wire import Transport, WireAnswer, WireFailure, WireRequest
 
 T = TypeVar("T")

@@ -8,6 +8,7 @@ from session_core.provider.config import (
     SigningAlg,
     User,
     demo_clients,
+    lab_clients,
 )
 from session_core.provider.core import EmbeddedProvider
 from session_core.provider.faults import Endpoint, Fault, FaultKind, FaultPlan, load_faults, read_fault
@@ -29,6 +30,7 @@ __all__ = [
     "SigningAlg",
     "User",
     "demo_clients",
+    "lab_clients",
     "load_faults",
     "read_fault",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
@@ -89,6 +89,15 @@ def demo_clients(
             redirect_uris=redirect_uris,
             post_logout_redirect_uris=post_logout_redirect_uris,
         ),
+    )
+
+
+def lab_clients(redirect_uris: tuple[str, ...] = DEMO_REDIRECT_URIS) -> tuple[Client, ...]:
+    """The same for a lab that is called back at these addresses: it comes back from a sign-out, and is told of one."""
+    return demo_clients(
+        redirect_uris=redirect_uris,
+        post_logout_redirect_uris=tuple(urljoin(uri, "/auth/signed-out") for uri in redirect_uris),
+        backchannel_logout_uri=urljoin(redirect_uris[0], "/auth/backchannel-logout"),
     )
 
 

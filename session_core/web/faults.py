@@ -74,4 +74,9 @@ OFFERS: Mapping[str, FaultOffer] = {
         expect="The refresh is refused for good. The session serves its token to the end, then asks for a sign-in.",
         fault=Fault(kind=FaultKind.REVOKE_REFRESH_TOKENS),
     ),
+    "end_sessions": FaultOffer(
+        label="Sign everybody out there",
+        expect="The provider tells the app that its users are signed out. The session ends at once and says why.",
+        fault=Fault(kind=FaultKind.END_SESSIONS),
+    ),
 }

@@ -20,10 +20,9 @@ from session_core.web.device_names import seen_on
 from session_core.web.guard import paced
 from session_core.web.ingest import EVENTS_PATH, allow_events, events_schema, post_events
 from session_core.web.notice import HEADERS, notice
-from session_core.web.running import Lab, current
 from session_core.web.presence import ACTIVITY_PATH, SCRIPT_PATH, act, look, prompt_of, script
-from session_core.web.settings import CALLBACK_PATH, PROVIDER_PATH, SIGNED_OUT_PATH
-from session_core.web.settings import BACKCHANNEL_PATH
+from session_core.web.running import Lab, current
+from session_core.web.settings import BACKCHANNEL_PATH, CALLBACK_PATH, PROVIDER_PATH, SIGNED_OUT_PATH
 from session_core.web.sign_in import PENDING_S_MAX, SEAT_S_MAX, User, user_of
 from session_core.web.sign_out import SIGN_OUT_PATH, come_back, go_on_to_provider
 from session_core.web.watching import HEALTH_PATH, METRICS_PATH, healthz, metrics
@@ -39,10 +38,10 @@ def lab_routes() -> list[BaseRoute]:
         Route(SIGN_OUT_PATH, go_on_to_provider),
         Route(SIGNED_OUT_PATH, come_back),
         Route(BACKCHANNEL_PATH, sign_out_from_provider, methods=["POST"]),
-        Mount(PROVIDER_PATH, app=embedded_provider),
         Route(ACTIVITY_PATH, look, methods=["GET"]),
         Route(ACTIVITY_PATH, act, methods=["POST"]),
         Route(SCRIPT_PATH, script),
+        Mount(PROVIDER_PATH, app=embedded_provider),
         Route(EVENTS_PATH, ingest, methods=["POST", "OPTIONS"]),
         Route(f"{EVENTS_PATH}/schema", events_schema),
         Route(METRICS_PATH, metrics),
