@@ -12,6 +12,8 @@ from session_core.vocabulary import BreakerState, DeviceChange, Outcome, Refresh
 
 TRIES_PER_MINUTE_MAX = 8
 TRIES_PER_LIFE_MAX = 4.0
+TICK_S_MAX = 15.0
+"""How long after waking a program may not have noticed it."""
 
 
 def single_flight(events: Events, _setting: Setting) -> Finding:
@@ -160,7 +162,9 @@ def retries_wait(events: Events, _setting: Setting) -> Finding:
         since, retry = plan
         early_s = since + retry.delay_s - sent_at(event, fact)
         forced = fact.reason is RefreshReason.FORCED
-        woke = retry.cause == Outcome.OFFLINE and devices.still_s(event.origin.device, since, event.boot) > 0
+        # A try that slept fails at waking and plans the next; the session notices a little later that it woke.
+        still_s = devices.still_s(event.origin.device, since - TICK_S_MAX, event.boot)
+        woke = retry.cause == Outcome.OFFLINE and still_s > 0
         if early_s > EDGE_S and sent_at(event, fact) > since - EDGE_S and not (forced or woke):
             yield Found(event, f"a refresh was tried again {early_s:.1f} s before it was planned")
 
