@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import msgspec
+import pandas as pd
 import pytest
 from test_queries import SPAN, START, History, failed, moved, refreshed, retried, seconds, started, tried
 
 from session_core.events import CacheServed, RequestServed, SessionEnded, StuckFound, UserActed
 from session_core.store import EventStore, Filters, error_queries, session_queries
 from session_core.vocabulary import EndReason, ErrorClass, Outcome, Served, State, StepOutcome
+
+BEFORE_LABELS = (
+    "DROP VIEW all_troubles",
+    "DROP MACRO TABLE labelled",
+    "DROP MACRO label_of",
+    "ALTER TABLE troubles DROP COLUMN label",
+    "CREATE VIEW all_troubles AS FROM troubles UNION ALL FROM trouble((SELECT unfolded()), 9223372036854775807)",
+    "UPDATE schema_version SET version = 5",
+)
 
 
 @pytest.fixture
@@ -150,3 +161,26 @@ def test_the_events_of_a_session_come_back_as_they_went_in(store: EventStore, hi
     assert (first.happened_at, first.origin.app_version, second.seq) == (START + 1, "2.0", 2)
     assert msgspec.json.encode(second)
     assert session_queries.session_events(store, "nobody") == []
+
+
+def test_a_store_that_knew_no_labels_says_the_same_once_it_is_brought_up_to_date(
+    store: EventStore, history: History
+) -> None:
+    """What was folded before is labelled, and what comes after joins it."""
+    history.add(1.0, served("/chat", error=ErrorClass.SERVER, status=503), "ann")
+    history.add(2.0, tried(StepOutcome.FAILED), "bob")
+    history.add(3.0, tried(StepOutcome.OK), "bob")
+    history.add(4.0, SessionEnded(reason=EndReason.REFRESH_REJECTED), "cid")
+    history.add(5.0, SessionEnded(reason=EndReason.SIGNED_OUT), "dan")
+    store.fold()
+    said = error_queries.error_kinds(store, SPAN)
+    store.close()
+    with duckdb.connect(store.path) as connection:
+        for statement in BEFORE_LABELS:
+            connection.execute(statement)
+    again = EventStore(store.path)
+    pd.testing.assert_frame_equal(error_queries.error_kinds(again, SPAN), said)
+    assert said["kind"].tolist() == ["FallbackTried", "RequestServed", "SessionEnded"]
+    History(again).add(6.0, served("/chat", error=ErrorClass.SERVER, status=503), "eve")
+    assert error_queries.error_kinds(again, SPAN).iloc[0][["kind", "users"]].tolist() == ["RequestServed", 2]
+    again.close()

@@ -149,24 +149,18 @@ ORDER BY ALL
 
 _KINDS = """
 WITH found AS (
-    SELECT kind, coalesce(error, cause, reason, outcome, state) AS what, coalesce(route, call, step) AS where_,
-        visible, happened_at, user_id, session_id
+    SELECT label, count(*) AS times, count(DISTINCT user_id) AS users, count(DISTINCT session_id) AS sessions,
+        min(happened_at) AS first_at, max(happened_at) AS last_at, arg_max(session_id, happened_at) AS example_session
     FROM all_troubles
-    WHERE {rows} AND user_id <> ''
-        AND kind IN ('RequestServed', 'RefreshFailed', 'RetryScheduled', 'FallbackTried', 'SessionEnded', 'StuckFound',
-            'PersistFailed', 'PartCrashed', 'AlertRaised')
-        AND (kind <> 'FallbackTried' OR outcome = 'failed')
-        AND (kind <> 'SessionEnded' OR reason NOT IN ('signed_out', 'stopped'))
+    WHERE {rows} AND user_id <> '' AND label IS NOT NULL
+    GROUP BY label
 ), calls AS (
     SELECT sum(requests) AS requests FROM all_sessions_{grain} WHERE {rows_of_buckets}
 )
-SELECT kind, what, where_ AS "where", visible, count(*) AS times,
-    1000.0 * count(*) / nullif(any_value(requests), 0) AS per_1000_requests,
-    count(DISTINCT user_id) AS users, count(DISTINCT session_id) AS sessions,
-    min(happened_at) AS first_at, max(happened_at) AS last_at, arg_max(session_id, happened_at) AS example_session
+SELECT label ->> 0 AS kind, label ->> 1 AS what, label ->> 2 AS "where", CAST(label ->> 3 AS BOOLEAN) AS visible, times,
+    1000.0 * times / nullif(requests, 0) AS per_1000_requests, users, sessions, first_at, last_at, example_session
 FROM found, calls
-GROUP BY kind, what, where_, visible
-ORDER BY times DESC, kind, what, where_
+ORDER BY times DESC, kind, what, "where"
 """
 
 _FLOW = """

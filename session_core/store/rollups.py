@@ -73,7 +73,7 @@ def fold(upto_flush: int) -> Iterator[Statement]:
         for grain, width_s in GRAINS.items():
             rows = merged.format(rows=f"{source}((SELECT unfolded()), $upto, {width_s})")
             yield f"INSERT INTO {name}_{grain} {rows}", {"upto": upto_flush}
-    yield "INSERT INTO troubles FROM trouble((SELECT unfolded()), $upto)", {"upto": upto_flush}
+    yield "INSERT INTO troubles FROM labelled((SELECT unfolded()), $upto)", {"upto": upto_flush}
     for (name, grain), merged in _OF_LEDGER.items():
         rows = merged.format(bucket=f"bucket_of(bucket, {GRAINS[grain]})", rows=f"{name}_fresh")
         yield f"INSERT INTO {name}_{grain} {rows}", {}
