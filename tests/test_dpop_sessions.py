@@ -19,7 +19,7 @@ from test_shared_store import SharedStore, another_device, another_process, besi
 from test_stolen_store import texts_of_files
 from world import ISSUER, World, live
 
-from session_core.dpop import USE_NONCE, check_proof, thumbprint_of
+from session_core.dpop import USE_NONCE, check_proof, make_key, thumbprint_of
 from session_core.errors import (
     DiscoveryError,
     ForeignOriginError,
@@ -40,11 +40,12 @@ from session_core.provider import FaultKind, demo_clients
 from session_core.provider.faults import Endpoint
 from session_core.provider.memory import MemoryTransport
 from session_core.provider.user_agent import HeadlessUserAgent
+from session_core.refresh_plan import tokens_from
 from session_core.session import Session
 from session_core.session_codec import Stamp, decode, encode
 from session_core.session_store import SessionRecord
-from session_core.token_answers import TokenRefusal, read_token_answer
-from session_core.tokens import TokenSet
+from session_core.token_answers import TokenGrant, TokenRefusal, read_token_answer
+from session_core.tokens import RefreshPolicy, TokenSet
 from session_core.vocabulary import EndReason, Outcome, Served, State
 from session_core.wire import Transport, WireAnswer, WireFailure, WireRequest
 
@@ -302,9 +303,6 @@ def test_a_provider_that_always_wants_another_nonce_is_asked_twice_and_left_for_
     """The refresh token is not spent and not marked so, the session goes on, and all is well once it relents."""
     tap, store = Tap(), WatchedStore()
 
-    async def refuse(request: WireRequest, answer: Answer) -> Answer:
-        return answering(USE_NONCE, **{"dpop-nonce": "another"}) if request.url.endswith("/token") else answer
-
     async def play(world: World) -> None:
         session = await sign_in(world)
         before = len(tap.posts())
@@ -400,15 +398,41 @@ def test_a_nonce_that_arrives_after_a_sleep_is_not_used_over_another_process() -
                 return answer
 
             tap.between = sleep_on
+            forget_nonces(world)
             await session.force_refresh_session()
             assert desk._tokens.statistics().refreshes == 1
             assert await echo(session) == await echo(desk) == 200
             assert tokens_of(session).access_token == tokens_of(desk).access_token
 
-    world = bound(play, tap=tap, provider=NONCES, grace_s=30.0, store=SharedStore(), lid=True)
+    world = bound(play, tap=tap, provider={"dpop_nonce_s": 86_400.0}, grace_s=30.0, store=SharedStore(), lid=True)
     assert world.facts(TokenFollowed)
     assert world.reuse_events == 0
     assert world.facts(SessionEnded) == []
+
+
+def forget_nonces(world: World) -> None:
+    """As after a restart."""
+    world.service.oauth._endpoint._prover._nonces.clear()
+
+
+def test_a_sign_out_while_a_nonce_is_told_leaves_nothing_to_be_asked_for() -> None:
+    """The refresh is not sent again for a session that is over."""
+    tap = Tap()
+
+    async def play(world: World) -> None:
+        session = await sign_in(world)
+        forget_nonces(world)
+
+        async def leave(request: WireRequest, answer: Answer) -> Answer:
+            if request.url.endswith("/token"):
+                await session.sign_out()
+            return answer
+
+        tap.between = leave
+        assert (await session.force_refresh_session()).outcome is Outcome.REJECTED
+
+    world = bound(play, tap=tap, provider=NONCES)
+    assert world.outcomes("token") == {USE_NONCE: 2, "ok": 1}
 
 
 @pytest.mark.parametrize("nonces", [{}, NONCES])
@@ -547,16 +571,15 @@ def test_a_client_in_another_thread_proves_itself_too() -> None:
 
 
 def test_a_proof_does_not_keep_an_answer_from_the_cache() -> None:
-    """The token and its proof are ours, not the caller's."""
+    """The token and its proof are ours, not the caller's, also where the answer depends on them."""
+    told = {"cache-control": "private, max-age=60", "vary": "Authorization, DPoP"}
 
     async def play(world: World) -> None:
         session = await sign_in(world)
         for _ in range(3):
             assert (await session.client.get("profile")).status_code == 200
 
-    routes = ({"pattern": "/idp/api/profile", "ttl_s": 60.0},)
-    policy = msgspec.convert({"cache": {"routes": routes}}, type(live.__kwdefaults__["policy"]))
-    world = bound(play, policy=policy)
+    world = bound(play, pool=Api(lambda _request: httpx.Response(200, headers=told)))
     assert [fact.served for fact in world.facts(RequestServed)] == [Served.NETWORK, Served.CACHE, Served.CACHE]
 
 
@@ -693,6 +716,22 @@ def test_the_provider_s_own_session_rescues_with_the_same_key() -> None:
         assert jkt_of(session) == before
 
     assert bound(play).facts(SessionEnded) == []
+
+
+@pytest.mark.parametrize(("of_grant", "kept"), [(1, "rt"), (2, None), (None, None)])
+def test_a_refresh_token_is_kept_for_its_own_key_only(of_grant: int | None, kept: str | None) -> None:
+    """An answer without one leaves the old in force, unless it is bound to a key that the session has no more."""
+    keys = {seed: make_key(random.Random(seed).randbytes) for seed in (1, 2)}
+    times = {"issued_at": 0.0, "expires_at": 60.0, "refresh_due_at": 50.0}
+    old = TokenSet(access_token="at", refresh_token="rt", dpop_key=keys[1], **times)
+    answer = WireAnswer(
+        status=200, headers={}, body=b'{"access_token": "new", "token_type": "Bearer", "expires_in": 60}'
+    )
+    grant = read_token_answer(answer, wall_received=0.0)
+    assert isinstance(grant, TokenGrant)
+    grant = msgspec.structs.replace(grant, dpop_key=keys.get(of_grant or 0))
+    new = tokens_from(grant, old, sent_at=0.0, policy=RefreshPolicy(), rng=random.Random(1))
+    assert new.refresh_token == kept
 
 
 def test_a_new_sign_in_has_a_new_key() -> None:
