@@ -104,9 +104,13 @@ def refused_for_good(events: Events, _setting: Setting) -> Finding:
 
 
 def served_to_its_end(events: Events, _setting: Setting) -> Finding:
-    """No trouble with refreshing ends a session, or refuses its user a token, while its access token still works."""
+    """No trouble with refreshing ends a session, or refuses its user a token, while its access token still works.
+
+    Where a session has ended in one process it ends in all of them, whatever token each holds.
+    """
     lives = Lives()
     refused: set[str] = set()
+    over: set[tuple[str, EndReason]] = set()
     for event, fact in of_kind(events, e.RefreshFailed, e.SessionEnded, e.UserSaw, *TELL_OF_LIVES):
         stream = event.origin.stream_id
         match fact:
@@ -114,7 +118,9 @@ def served_to_its_end(events: Events, _setting: Setting) -> Finding:
                 refused.add(stream)
             case e.SessionEnded(reason=reason) if reason.startswith(("refresh_", "no_refresh")):
                 left_s = lives.expires_at(event, event.boot) - event.boot
-                if EDGE_S < left_s < math.inf and stream not in refused:
+                followed = (event.origin.session_id, reason) in over
+                over.add((event.origin.session_id, reason))
+                if EDGE_S < left_s < math.inf and stream not in refused and not followed:
                     yield Found(event, f"it ended by {reason} with {left_s:.0f} s of the access token left")
             case e.UserSaw(sight=Sight.ERROR, left_s=left, detail=detail) if detail.startswith("token_unavailable"):
                 if left is not None and left > EDGE_S:
