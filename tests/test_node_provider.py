@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import msgspec
@@ -21,6 +22,7 @@ from session_core.provider.user_agent import HeadlessUserAgent
 from session_core.refresh_plan import ProviderProfile
 from session_core.service import SessionService
 from session_core.session import Session
+from session_core.token_answers import TokenRefusal
 from session_core.vocabulary import EndReason, Outcome, RefreshReason, State
 from session_core.wire import HttpxTransport
 
@@ -71,7 +73,9 @@ def peer() -> Iterator[Peer]:
 
 
 @asynccontextmanager
-async def serving(peer: Peer, events: list[Event]) -> AsyncIterator[SessionService]:
+async def serving(
+    peer: Peer, events: list[Event], *, dpop: Literal["off", "required"] = "off"
+) -> AsyncIterator[SessionService]:
     config = SessionConfig(
         issuer=peer.issuer,
         client_id="session-lab",
@@ -80,6 +84,7 @@ async def serving(peer: Peer, events: list[Event]) -> AsyncIterator[SessionServi
         api_url=peer.issuer,
         policy=PROFESSIONAL,
         profile=ProviderProfile(rotates=True, grace_s=0),
+        dpop=dpop,
     )
     async with SessionService(config, emit=events.append) as service:
         yield service
@@ -204,6 +209,39 @@ def test_the_provider_s_own_session_rescues_without_a_visible_step(peer: Peer) -
     asyncio.run(main())
     refreshed = facts(events, TokenRefreshed)[0]
     assert getattr(refreshed, "reason", None) is RefreshReason.RECOVERY
+    assert facts(events, SessionEnded) == []
+
+
+def test_tokens_bound_to_a_key_live_on_and_are_of_no_use_to_others(peer: Peer) -> None:
+    """DPoP with nonces as the package does it: sign-in, calls and refreshes by one key; stolen tokens open nothing."""
+    events: list[Event] = []
+
+    async def main() -> None:
+        async with serving(peer, events, dpop="required") as service, browsing() as agent:
+            session = await sign_in(service, agent)
+            key = session._tokens.proof_key
+            while len(facts(events, TokenRefreshed)) < 2:
+                answer = await session.client.get("/me")
+                assert (answer.status_code, answer.json()["sub"]) == (200, "ada")
+                await asyncio.sleep(0.1)
+            await session.stop_session_management()
+            tokens = session._tokens.tokens
+            assert tokens is not None
+            assert tokens.refresh_token is not None
+            assert key == tokens.dpop_key is not None
+            async with httpx.AsyncClient(base_url=peer.issuer, trust_env=False) as thief:
+                for scheme in ("Bearer", "DPoP"):
+                    stolen = {"authorization": f"{scheme} {tokens.access_token}"}
+                    assert (await thief.get("/me", headers=stolen)).status_code in {400, 401}
+            other = (await service.login()).dpop_key
+            for wrong in (None, other):
+                refused = await service.oauth.refresh(tokens.refresh_token, dpop_key=wrong)
+                assert isinstance(refused, TokenRefusal)
+            assert (await session.force_refresh_session()).outcome is Outcome.OK
+            assert (await session.client.get("/me")).status_code == 200
+
+    asyncio.run(main())
+    assert facts(events, RefreshFailed) == []
     assert facts(events, SessionEnded) == []
 
 

@@ -1,10 +1,12 @@
 // oidc-provider on a free loopback port. Prints its issuer; the line "rotate" on standard input changes its signing key.
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
 import Provider from 'oidc-provider';
 
 const [, , redirectUri, accessTtl = '3600'] = process.argv;
+
+const nonceSecret = randomBytes(32);
 
 const signingKey = () => ({
   ...generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({ format: 'jwk' }),
@@ -24,7 +26,11 @@ const provider = (issuer) => new Provider(issuer, {
   }],
   jwks: { keys: [signingKey()] },
   cookies: { keys: ['only for tests'] },
-  features: { revocation: { enabled: true }, devInteractions: { enabled: true } },
+  features: {
+    revocation: { enabled: true },
+    devInteractions: { enabled: true },
+    dPoP: { enabled: true, nonceSecret, requireNonce: () => true },
+  },
   pkce: { required: () => true },
   rotateRefreshToken: true,
   ttl: { AccessToken: Number(accessTtl), RefreshToken: 86400 },
