@@ -152,7 +152,7 @@ ENDS: Mapping[str, str] = {
     "no_refresh_token": "The provider gave none, and the access token has expired",
     "idle_limit": "The user was away for longer than allowed",
     "absolute_limit": "The session is as old as it may get",
-    "stopped": "The process that kept it ended",
+    "stopped": "The server stopped. A stored session goes on at the next start: `SessionStarted` with `resumed`",
 }
 FAULTS: Mapping[str, str] = {
     "status": "Answer with `status`, with Retry-After where told",

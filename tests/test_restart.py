@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from session_core.store import EventStore
 
 HERE = Path(__file__).parent
 START_S_MAX = 30.0
@@ -101,16 +103,27 @@ def test_a_killed_server_keeps_its_users_signed_in(server: Server) -> None:
 
 
 def test_many_tabs_that_come_back_at_once_find_one_session(server: Server) -> None:
-    """After a clean stop; it is resumed once, whoever is first."""
+    """After a clean stop; it is resumed once, whoever is first, and the log says when nobody looked after it."""
     with server.browser() as browser:
         with server.running() as process:
             sign_in(browser)
             process.terminate()
             process.wait()
-        with server.running(), ThreadPoolExecutor(8) as tabs:
+        with server.running() as process, ThreadPoolExecutor(8) as tabs:
             found = list(tabs.map(lambda _: act(browser), range(8)))
             assert len({each["session"] for each in found}) == 1
             assert {each["sessions"] for each in found} == {1}
+            process.terminate()
+            process.wait()
+    with closing(EventStore(server.db)) as store:
+        edges = "kind IN ('SessionStarted', 'SessionEnded')"
+        told = store.read(f"SELECT kind, reason FROM events WHERE {edges} ORDER BY happened_at").to_pylist()
+    assert [(each["kind"], each["reason"]) for each in told] == [
+        ("SessionStarted", None),
+        ("SessionEnded", "stopped"),
+        ("SessionStarted", None),
+        ("SessionEnded", "stopped"),
+    ]
 
 
 def test_a_server_killed_during_a_refresh_makes_it_up(server: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import msgspec
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -58,6 +59,18 @@ def test_why_it_ended_is_one_badge() -> None:
     wished = opened(*NIGHT, (10 * H, e.SessionEnded(reason=EndReason.SIGNED_OUT)))
     assert session_words.badges(wished, MORNING)[0].colour == "gray"
     assert opened(*NIGHT, END, (11 * H, started())).ended is None
+
+
+def test_a_server_that_stops_ends_nothing() -> None:
+    """The session is left alone, and goes on when it is taken up again."""
+    stopped = (10 * H, e.SessionEnded(reason=EndReason.STOPPED))
+    left = opened(*NIGHT, stopped)
+    assert labels(left)[0] == "Server stopped"
+    assert session_words.sentence(left) == "Left alone after 10 h when the server stopped; 1 request failed visibly."
+    assert "left alone at 10:00 when the server stopped" in " ".join(left.told).lower()
+    again = opened(*NIGHT, stopped, (11 * H, msgspec.structs.replace(started(), resumed=True)))
+    assert "left alone at 10:00 when the server stopped, taken up again from the store" in " ".join(again.told).lower()
+    assert labels(again)[0] == "Not ended"
     assert labels(opened(*NIGHT), MORNING + 40 * H)[0] == "Silent"
 
 

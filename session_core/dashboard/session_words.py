@@ -114,6 +114,8 @@ def sentence(of: Opened) -> str:
     noticed = f"{counted(errors, 'request', 'requests')} failed visibly" if errors else "no request failed visibly"
     if of.ended is None:
         return f"Not ended after {lasted}; {noticed}."
+    if of.ended is EndReason.STOPPED:
+        return f"Left alone after {lasted} when the server stopped; {noticed}."
     return f"Ended after {lasted} because {END_REASONS[of.ended]}; {noticed}."
 
 
@@ -254,6 +256,10 @@ def _seen(fact: e.RequestServed) -> bool:
 
 
 def _end(of: Opened, now_s: float) -> Badge:
+    if of.ended is EndReason.STOPPED:
+        return Badge(
+            "Server stopped", ":material/power_off:", "gray", "Nobody looks after it until it is taken up again."
+        )
     if of.ended is not None:
         colour = "gray" if of.ended in _WANTED else "red"
         word = of.ended.replace("_", " ")

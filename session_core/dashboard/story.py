@@ -124,6 +124,9 @@ class _Teller:
     def _ended(self, at_s: float, fact: e.SessionEnded) -> None:
         self._open(at_s)
         self._failures(at_s)
+        if fact.reason is EndReason.STOPPED:
+            self._say(at_s, f"left alone at {self._clock(at_s)} when the server stopped")
+            return
         self._say(at_s, f"the session ended at {self._clock(at_s)} because {END_REASONS[fact.reason]}")
         if fact.reason is EndReason.SIGNED_OUT:
             self._close()

@@ -30,7 +30,7 @@ END_REASONS: Mapping[EndReason, str] = {
     EndReason.NO_REFRESH_TOKEN: "there was no refresh token",
     EndReason.IDLE_LIMIT: "the user was away longer than the idle limit",
     EndReason.ABSOLUTE_LIMIT: "the session reached its absolute limit",
-    EndReason.STOPPED: "its management was stopped",
+    EndReason.STOPPED: "the server stopped",
 }
 
 _GAPS: Mapping[GapKind, str] = {
@@ -161,6 +161,8 @@ def _of_session(fact: _Session) -> str:
         case e.SessionStarted():
             how = "was taken up again" if fact.resumed else "started"
             return f"The session {how}; its access token lasts {for_how_long(fact.life_s)}."
+        case e.SessionEnded(reason=EndReason.STOPPED):
+            return "The server stopped; nobody looks after the session until it is taken up again."
         case e.SessionEnded():
             return f"The session ended: {END_REASONS[fact.reason]}."
         case e.StateChanged():

@@ -153,7 +153,10 @@ class Lab(msgspec.Struct, kw_only=True):
             await (self.service.let_go if self.seats.durable else self.leave)(seat.session_id)
 
     def note_stop(self) -> None:
-        """Sessions live in this process: say of each that it stops with it, or it would look alive for a day."""
+        """Say of each session that nobody looks after it from now on, or it would look alive for a day.
+
+        A stored one is taken up again at the next start, which the log says as well.
+        """
         for session in self.service.sessions():
             if session.state not in OVER:
                 self._note(session, SessionEnded(reason=EndReason.STOPPED))
