@@ -17,7 +17,12 @@ from session_core.sealed_shelf import SealedShelf
 from session_core.sealing import Entropy, Keyring, SealBrokenError, Sealed, SealKeyMissingError
 from session_core.session_file import open_file, transaction, write_index_key
 from session_core.session_limits import SessionLimits
-from session_core.session_store import SessionDamagedError, SessionRecord, SessionStoreError, latest_first
+from session_core.session_store import (
+    SessionDamagedError,
+    SessionForeignError,
+    SessionRecord,
+    latest_first,
+)
 from session_core.shelf import Shelved
 from session_core.sqlite_failures import explained
 from session_core.vocabulary import EndReason
@@ -238,9 +243,9 @@ class SessionDatabase:
         return row._replace(key_name=sealed.key_name, box=sealed.box)
 
     def _body(self, row: Row) -> bytes:
-        """Raises SealBrokenError; SealKeyMissingError or SessionStoreError for what is sound and not for us to read."""
+        """Raises SealBrokenError; SealKeyMissingError or SessionForeignError for what is sound and not for us to read."""
         if row.format > session_codec.FORMAT:
-            raise SessionStoreError(
+            raise SessionForeignError(
                 f"A session in {self._path} was written by a newer version of session_core and was left untouched; "
                 "update this one."
             )

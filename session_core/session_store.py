@@ -26,6 +26,12 @@ class SessionDamagedError(SessionStoreError):
     code = "session_damaged"
 
 
+class SessionForeignError(SessionStoreError):
+    """What is stored of this session is sound, and not for this process to read: a newer version or another key wrote it."""
+
+    code = "session_foreign"
+
+
 class SeenOn(NamedTuple):
     """What a user knows a session by: what they signed in on, and from where."""
 

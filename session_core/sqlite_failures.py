@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from session_core.sealing import SealKeyMissingError
-from session_core.session_store import SessionStoreError
+from session_core.session_store import SessionForeignError, SessionStoreError
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def explained(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise translate(path, error) from error
     except SealKeyMissingError as error:
-        raise SessionStoreError(f"The session store {path} cannot be read: {error}") from error
+        raise SessionForeignError(f"The session store {path} cannot be read: {error}") from error
     except OSError as error:
         raise out_of_reach(path, error.strerror or type(error).__name__) from error
 

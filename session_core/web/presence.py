@@ -142,7 +142,11 @@ async def script(_request: Request) -> Response:
 
 async def prompt_of(request: Request) -> str | None:
     """Whoever comes to a browser that was locked must prove who they are, also if the provider knows the browser."""
-    session = await _session_of(request)
+    try:
+        session = await _session_of(request)
+    except SessionStoreError:
+        # It may have been locked; and who cannot be recalled must not be kept from signing in.
+        return "login"
     if session is None:
         return None
     session.hold_to_limits()

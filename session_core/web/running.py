@@ -21,7 +21,7 @@ from session_core.provider import EmbeddedProvider
 from session_core.provider.asgi import ProviderFace
 from session_core.service import SessionService, drop_event
 from session_core.session import Session
-from session_core.session_store import SessionStoreError
+from session_core.session_store import SessionForeignError, SessionStoreError
 from session_core.store import Recorder
 from session_core.store.alert_desk import AlertDesk
 from session_core.store.late_store import LateStore
@@ -132,6 +132,10 @@ class Lab(msgspec.Struct, kw_only=True):
             if seat is None:
                 return None
             session = self.service.get(seat.session_id) or await self.service.resume(seat.session_id)
+        except SessionForeignError as error:
+            # Nobody waits for it to become readable; should it be, this seat still leads to it.
+            log.warning("%s", error)
+            return None
         except SessionStoreError as error:
             log.warning("%s", error)
             raise SessionStoreError("Who you are cannot be read just now; try again in a moment.") from None
