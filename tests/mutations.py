@@ -274,7 +274,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "grace_rule": Mutation(grace_rule, ("lost-response-no-grace",)),
     "grace_used": Mutation(grace_used, ("lost-response-with-grace",)),
     "written_ahead": Mutation(written_ahead, ("crash-before-persist",)),
-    "commit": Mutation(commit, ("crash-before-persist",)),
+    "commit": Mutation(commit, ("two-processes",)),
     "lease": Mutation(lease, ("two-processes",)),
     "lease_watch": Mutation(lease_watch, ("asleep-beside-a-refresh",)),
     "look_elsewhere": Mutation(look_elsewhere, ("signed-out-beside",)),

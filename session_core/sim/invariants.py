@@ -8,7 +8,7 @@ from types import MappingProxyType
 import msgspec
 
 from session_core import events as e
-from session_core.sim import log_rules, refresh_rules, use_rules
+from session_core.sim import end_rules, log_rules, refresh_rules, use_rules
 from session_core.sim.rules import Rule, Setting, Told
 
 INVARIANTS: Mapping[str, Rule] = MappingProxyType(
@@ -28,11 +28,12 @@ INVARIANTS: Mapping[str, Rule] = MappingProxyType(
             use_rules.nothing_after_the_end,
             use_rules.refused_for_good,
             use_rules.served_to_its_end,
-            use_rules.ends_are_earned,
-            use_rules.rejected_by_the_provider,
-            use_rules.one_reason_per_end,
-            use_rules.idle_limit_kept,
-            use_rules.absolute_limit_kept,
+            use_rules.taken_up_as_left,
+            end_rules.ends_are_earned,
+            end_rules.rejected_by_the_provider,
+            end_rules.one_reason_per_end,
+            end_rules.idle_limit_kept,
+            end_rules.absolute_limit_kept,
             use_rules.attempts_bounded,
             use_rules.cache_keeps_to_its_user,
             log_rules.no_state_past_its_deadline,

@@ -15,8 +15,7 @@ from session_core import events as e
 from session_core.session_health import band
 from session_core.session_state import DEADLINE_S
 from session_core.sim.rules import Events, Finding, Found, Setting, of_kind
-from session_core.sim.timelines import Devices
-from session_core.sim.use_rules import AWAKE_S_MAX
+from session_core.sim.timelines import AWAKE_S_MAX, Devices
 from session_core.vocabulary import DeviceChange, State
 
 SECRET_PART_CHARS = 16

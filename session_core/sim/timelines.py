@@ -12,6 +12,8 @@ from session_core.vocabulary import DeviceChange
 
 TELL_OF_LIVES = (e.SessionStarted, e.TokenRefreshed, e.TokenFollowed)
 """The kinds of events that `Lives` learns from."""
+AWAKE_S_MAX = 25.0
+"""How long a program that runs freely may take to notice what is due: its tick, a second try, and some air."""
 _ENDS = {DeviceChange.RESUMED: DeviceChange.SUSPENDED, DeviceChange.UNTHROTTLED: DeviceChange.THROTTLED}
 
 
