@@ -14,12 +14,13 @@ from session_core.web.auth_context import explain_error
 from session_core.web.headers import forbidding
 from session_core.web.routes import lab_routes
 from session_core.web.running import run_lab
-from session_core.web.settings import alert_settings, read_settings, session_config
+from session_core.web.providers import read_providers
+from session_core.web.settings import alert_settings, read_settings
 from session_core.web.stored_sessions import stored_sessions
 
 try:
     settings = read_settings(os.environ)
-    config, _ = session_config(settings, os.environ, port=st.get_option("server.port"))
+    config = read_providers(settings, os.environ, port=st.get_option("server.port")).first
     alert_settings(settings)
     with stored_sessions(settings, os.environ, config):
         pass  # What is wrong with the file is said before anything else is started.

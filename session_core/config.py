@@ -128,10 +128,15 @@ def load(
     """
     said = _read_environment(environment)
     written = {} if file is None else {name: value for name, value in read_toml(file).items() if name not in leave_out}
-    settings = {**defaults, **written, **said}
     place = " or ".join([*([str(file)] if file else []), *(["the environment"] if said or not file else [])])
-    if isinstance(settings.get("policy"), str):
-        settings["policy"] = preset(str(settings["policy"]))
+    return checked({**defaults, **written, **said}, place=place)
+
+
+def checked(settings: Mapping[str, object], *, place: str) -> SessionConfig:
+    """The settings that somebody wrote at `place`. Raises ConfigError, which names it and the remedy."""
+    policy = settings.get("policy")
+    if isinstance(policy, str):
+        settings = {**settings, "policy": preset(policy)}
     try:
         return msgspec.convert(settings, SessionConfig, from_attributes=False)
     except msgspec.ValidationError as error:

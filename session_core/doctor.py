@@ -26,7 +26,8 @@ from session_core.errors import ConfigError, EventStoreError, ProviderError, Sto
 from session_core.http_answers import estimate_skew_s, read_date
 from session_core.oauth import discovery_request, is_secure_url, keys_request, read_discovery, read_keys
 from session_core.provider_metadata import get_request
-from session_core.web.settings import CALLBACK_PATH, alert_settings, read_settings, session_config
+from session_core.web.providers import read_providers
+from session_core.web.settings import CALLBACK_PATH, PROVIDERS, alert_settings, read_settings
 from session_core.wire import HttpxTransport, WireAnswer, WireFailure, WireRequest
 
 HOST = "127.0.0.1"
@@ -229,16 +230,19 @@ def _check_configured(setup: Setup, resident: Resident) -> Iterator[Finding]:
         yield _failed("settings", error)
         return
     try:
-        config, embedded = session_config(settings, setup.environment, port=setup.port)
+        providers = read_providers(settings, setup.environment, port=setup.port)
         alert_settings(settings)
     except ConfigError as error:
         yield _failed("settings", error)
     else:
-        who = "the embedded provider" if embedded else "another provider"
-        yield _ok("settings", f"The settings are valid: policy {config.policy.name}, sign-in at {who}.")
-        if embedded and resident is not Resident.SESSION_LAB:
+        who = "the embedded provider" if providers.embedded else "another provider"
+        more = f" and at {', '.join(providers.others)}" if providers.others else ""
+        yield _ok("settings", f"The settings are valid: policy {providers.first.policy.name}, sign-in at {who}{more}.")
+        if providers.embedded and resident is not Resident.SESSION_LAB:
             yield _ok("provider", "The embedded provider starts together with the app.")
         else:
+            yield from check_provider(providers.first, setup)
+        for config in providers.others.values():
             yield from check_provider(config, setup)
     yield from check_secrets(settings.config_path)
     yield check_data_directory(settings.db_path)
@@ -260,7 +264,9 @@ def check_secrets(file: Path | None) -> Iterator[Finding]:
 
 def _holds_secret(file: Path) -> bool:
     try:
-        return "client_secret" in tomllib.loads(file.read_text(encoding="utf-8"))
+        written = tomllib.loads(file.read_text(encoding="utf-8"))
+        further = written.get(PROVIDERS, {})
+        return any("client_secret" in table for table in (written, *further.values()))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         # What is wrong with it was found with the settings.
         return False

@@ -33,7 +33,8 @@ from session_core.vocabulary import EndReason, Outcome, Signal, State
 class LoginRequest(Discreet, frozen=True, kw_only=True):
     """Where to send the user to sign in, and what the call-back needs afterwards. Only `return_to` is fit to be shown.
 
-    `dpop_key` is the key the session's tokens will be bound to, if they are to be bound.
+    `dpop_key` is the key the session's tokens will be bound to, if they are to be bound. `provider` is who was asked,
+    where there are several: nobody else's answer is taken.
     """
 
     url: str
@@ -42,6 +43,7 @@ class LoginRequest(Discreet, frozen=True, kw_only=True):
     code_verifier: str
     return_to: str
     dpop_key: ProofKey | None = None
+    provider: str = ""
 
     def shown(self) -> tuple[str, ...]:
         return ("return_to",)

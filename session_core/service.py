@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from random import Random
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -18,7 +18,7 @@ from session_core.api_client import wait_on_loop
 from session_core.clock import Clock, SystemClock
 from session_core.config import SessionConfig
 from session_core.deadlines import LoopStatistics
-from session_core.errors import LoginRequest, SessionCoreError
+from session_core.errors import ConfigError, LoginRequest, SessionCoreError
 from session_core.events import Emit, Event, Journal, Origin, PersistFailed
 from session_core.fallback_auth_manager import ClientCredential, StoredCredential, UserAgent
 from session_core.jwt_checks import sid_of, subject_of
@@ -42,7 +42,16 @@ from session_core.wire import HttpxTransport, Transport
 
 T = TypeVar("T")
 SERVICE_ID = "service"
+FIRST = ""
 ENDED_KEPT_S = 3_600.0
+
+
+def user_id_of(provider: str, subject: str) -> str:
+    """A user as the log, the cache and the store know them: providers may call different people the same.
+
+    A subject is ASCII (OpenID Connect Core §2), so none that the first provider gives can pass for another's.
+    """
+    return subject if provider == FIRST else f"{provider}·{subject}"
 
 
 class ServiceStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,12 +69,16 @@ class SessionService:
 
     All that real time, chance and the network bring can be handed in: `clock`, `entropy`, `seed`, `transport` (to the
     provider) and `pool` (to the API). Every call belongs on the loop it was entered on; from another thread use `call`.
+
+    `others` are further providers by name, each with its own client and policy. Their users are told apart from those of
+    the first, whatever both call them, and the worker and the heartbeat are as the first one's settings want them.
     """
 
     def __init__(
         self,
         config: SessionConfig,
         *,
+        others: Mapping[str, SessionConfig] = MappingProxyType({}),
         emit: Emit = drop_event,
         clock: Clock | None = None,
         store: SessionStore | None = None,
@@ -79,6 +92,7 @@ class SessionService:
         scenario: str | None = None,
     ) -> None:
         self.config = config
+        self._configs = {FIRST: config, **others}
         self._clock = clock or SystemClock()
         self._emit = emit
         self._entropy = entropy
@@ -104,34 +118,35 @@ class SessionService:
             scenario=scenario,
         )
         self._journal = Journal(clock=self._clock, emit=emit, origin=self._origin)
-        self._around: Surroundings | None = None
+        self._around: dict[str, Surroundings] = {}
         self._owned = AsyncExitStack()
 
     @property
     def around(self) -> Surroundings:
-        if self._around is None:
-            raise SessionCoreError("The session service is not running; enter it with `async with` first.")
-        return self._around
+        return self._around_of(FIRST)
 
     @property
     def oauth(self) -> OAuthClient:
         return self.around.oauth
 
+    def provider_of(self, issuer: str) -> str | None:
+        """The name of the provider that calls itself so."""
+        return next((name for name, config in self._configs.items() if config.issuer == issuer), None)
+
+    def oauth_of(self, provider: str) -> OAuthClient:
+        return self._around_of(provider).oauth
+
+    def _around_of(self, provider: str) -> Surroundings:
+        if not self._around:
+            raise SessionCoreError("The session service is not running; enter it with `async with` first.")
+        if provider not in self._around:
+            raise ConfigError("This way to sign in is not offered; choose another one.")
+        return self._around[provider]
+
     async def __aenter__(self) -> Self:
         config, record = self.config, self._journal.record
         transport = self._transport or self._own_transport()
         pool = self._pool or self._own_pool()
-        oauth = OAuthClient(
-            transport,
-            issuer=config.issuer,
-            registration=config.registration(),
-            clock=self._clock,
-            record=record,
-            timeout_s=config.policy.refresh.request_timeout_s,
-            allow_insecure_http=config.allow_insecure_http,
-            dpop=config.dpop,
-            entropy=self._entropy,
-        )
         worker = SessionWorker(clock=self._clock, record=record, tick_s_max=config.tick_s_max)
         heartbeat = SessionHeartbeat(
             interval_s=config.policy.heartbeat_s,
@@ -140,30 +155,45 @@ class SessionService:
             record=record,
             tick_s_max=config.tick_s_max,
         )
-        self._around = Surroundings(
-            config=config,
-            oauth=oauth,
-            store=self._store,
-            clock=self._clock,
-            emit=self._emit,
-            entropy=self._entropy,
-            loop=asyncio.get_running_loop(),
-            pool=pool,
-            worker=worker,
-            heartbeat=heartbeat,
-            note_end=self._note_end,
-            # An API has nonces of its own, also where it lives beside the provider.
-            prover=Prover(entropy=self._entropy, server_now=oauth.provider_now),
-        )
-        if config.policy.background:
+        for name, each in self._configs.items():
+            oauth = self._oauth(each, transport)
+            self._around[name] = Surroundings(
+                config=each,
+                oauth=oauth,
+                store=self._store,
+                clock=self._clock,
+                emit=self._emit,
+                entropy=self._entropy,
+                loop=asyncio.get_running_loop(),
+                pool=pool,
+                worker=worker,
+                heartbeat=heartbeat,
+                note_end=self._note_end,
+                # An API has nonces of its own, also where it lives beside the provider.
+                prover=Prover(entropy=self._entropy, server_now=oauth.provider_now),
+            )
+        if any(each.policy.background for each in self._configs.values()):
             worker.start()
             heartbeat.start()
         return self
 
+    def _oauth(self, config: SessionConfig, transport: Transport) -> OAuthClient:
+        return OAuthClient(
+            transport,
+            issuer=config.issuer,
+            registration=config.registration(),
+            clock=self._clock,
+            record=self._journal.record,
+            timeout_s=config.policy.refresh.request_timeout_s,
+            allow_insecure_http=config.allow_insecure_http,
+            dpop=config.dpop,
+            entropy=self._entropy,
+        )
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        around, self._around = self.around, None
+        around, self._around = self.around, {}
         await around.worker.stop()
         await around.heartbeat.stop()
         async with asyncio.TaskGroup() as closing:
@@ -189,12 +219,16 @@ class SessionService:
             heartbeat=around.heartbeat.statistics(),
         )
 
-    async def login(self, *, return_to: str = "/", prompt: str | None = None) -> LoginRequest:
+    async def login(
+        self, *, return_to: str = "/", prompt: str | None = None, provider: str = FIRST
+    ) -> LoginRequest:
         """Where to send a user to sign in. Raises ProviderError when the provider cannot be asked.
 
         With the `prompt` "login" the provider asks for proof anew even if it knows the browser.
         """
-        return await self.oauth.login_request(self._entropy, return_to=return_to, prompt=prompt)
+        oauth = self.oauth_of(provider)
+        login = await oauth.login_request(self._entropy, return_to=return_to, prompt=prompt)
+        return msgspec.structs.replace(login, provider=provider)
 
     async def finish_login(
         self,
@@ -206,9 +240,14 @@ class SessionService:
     ) -> Session:
         """The session of a user who came back from the provider. Raises ProviderError, which says what went wrong."""
         sent_at = self._clock.boot()
-        grant = await self.oauth.exchange_callback(callback, login)
+        grant = await self.oauth_of(login.provider).exchange_callback(callback, login)
         return await self.adopt(
-            grant, sent_at=sent_at, user_agent=user_agent, return_to=login.return_to, seen_on=seen_on
+            grant,
+            sent_at=sent_at,
+            user_agent=user_agent,
+            return_to=login.return_to,
+            seen_on=seen_on,
+            provider=login.provider,
         )
 
     async def sign_in_as_service(self) -> Session:
@@ -228,13 +267,14 @@ class SessionService:
         credential: StoredCredential | None = None,
         return_to: str = "/",
         seen_on: SeenOn = NOWHERE,
+        provider: str = FIRST,
     ) -> Session:
         """A managed session from tokens asked for at boot second `sent_at`.
 
         `credential` fetches tokens for the very same subject; a client's own never stands in for a user.
         """
         subject = None if grant.id_token is None else subject_of(grant.id_token)
-        session = self._make(self._named(self._new_id()), subject, user_agent, credential)
+        session = self._make(provider, self._named(self._new_id()), subject, user_agent, credential)
         session.return_to, session.seen_on = return_to, seen_on
         await session.begin(grant, sent_at=sent_at)
         return self._look_after(session)
@@ -256,10 +296,11 @@ class SessionService:
             except SessionDamagedError as error:
                 self._journal.record(PersistFailed(error=error.code))
                 return None
-            if record is None:
+            provider = None if record is None else self._provider_of(record)
+            if record is None or provider is None:
                 return None
-            id_token = record.tokens.id_token
-            session = self._make(session_id, None if id_token is None else subject_of(id_token), user_agent, credential)
+            subject = None if record.tokens.id_token is None else subject_of(record.tokens.id_token)
+            session = self._make(provider, session_id, subject, user_agent, credential)
             session.resume_from(record)
             return self._look_after(session)
 
@@ -269,17 +310,27 @@ class SessionService:
         if session is not None:
             await session.aclose()
 
+    def _provider_of(self, record: SessionRecord) -> str | None:
+        """Whose tokens these are; None if it is not among the configured any more. Early records do not say."""
+        return self.provider_of(record.issuer) if record.issuer else FIRST
+
     def _make(
         self,
+        provider: str,
         session_id: str,
         subject: str | None,
         user_agent: UserAgent | None,
         credential: StoredCredential | None,
     ) -> Session:
-        stream_id = self._new_id()
-        names = {"stream_id": self._named(stream_id), "session_id": session_id, "user_id": subject or "service"}
+        stream_id, around = self._new_id(), self._around_of(provider)
+        names = {
+            "stream_id": self._named(stream_id),
+            "session_id": session_id,
+            "user_id": user_id_of(provider, subject or "service"),
+            "policy": around.config.policy.name,
+        }
         return Session(
-            self.around,
+            around,
             origin=msgspec.structs.replace(self._origin, **names),
             rng=self._rng(stream_id),
             user_agent=user_agent,
@@ -323,23 +374,25 @@ class SessionService:
             await self._end(record, reason)
         return len(records)
 
-    async def end_sessions_at_provider(self, *, sub: str | None, sid: str | None) -> int:
-        """What the provider says is over: its session `sid`, or every one of `sub`; how many there were.
+    async def end_sessions_at_provider(self, *, sub: str | None, sid: str | None, provider: str = FIRST) -> int:
+        """What a provider says is over: its session `sid`, or every one of `sub`; how many there were.
 
         One that names no user is looked for among the sessions that live here. Raises SessionStoreError; those that
         live here have ended then.
         """
-        reason = EndReason.SIGNED_OUT_AT_PROVIDER
+        reason, oauth = EndReason.SIGNED_OUT_AT_PROVIDER, self.oauth_of(provider)
+        named = None if sub is None else user_id_of(provider, sub)
         here = [
             session
             for session in self.sessions()
             if session.ended is None
-            and sub in (None, session.user_id)
+            and session.oauth is oauth
+            and named in (None, session.user_id)
             and (sid is None or sid_of(session.id_token()) == sid)
         ]
         await asyncio.gather(*(session.sign_out(reason) for session in here))
         ended = len(here)
-        for user_id in {session.user_id for session in here} if sub is None else {sub}:
+        for user_id in {session.user_id for session in here} if named is None else {named}:
             records = await self._store.list_of(user_id)
             meant = [r.session_id for r in records if sid is None or sid_of(r.tokens.id_token) == sid]
             ended += await self.end_sessions_of(user_id, meant, reason=reason)
@@ -352,8 +405,9 @@ class SessionService:
             await here.sign_out(reason)
             return
         await self._store.delete(record.session_id, reason)
-        if record.tokens.refresh_token is not None:
-            await self.oauth.revoke(record.tokens.refresh_token)
+        provider = self._provider_of(record)
+        if provider is not None and record.tokens.refresh_token is not None:
+            await self.oauth_of(provider).revoke(record.tokens.refresh_token)
 
     def _as_known_here(self, record: SessionRecord) -> SessionRecord:
         here = self._sessions.get(record.session_id)
@@ -366,7 +420,7 @@ class SessionService:
 
         Raises TimeoutError after `timeout_s`, and `work` is then cancelled.
         """
-        if self._around is None:
+        if not self._around:
             work.close()
         return wait_on_loop(self.around.loop, work, timeout_s=timeout_s)
 

@@ -244,6 +244,16 @@ class Session:
         self._machine.fire(Signal.SIGNED_IN)
         self._note_start(resumed=True)
 
+    @property
+    def config(self) -> SessionConfig:
+        """How it is kept, which may differ from provider to provider."""
+        return self._around.config
+
+    @property
+    def oauth(self) -> OAuthClient:
+        """The provider that signed its user in."""
+        return self._around.oauth
+
     def claims(self) -> dict[str, Any]:
         """What the provider's ID token, verified at sign-in, says of the user; empty where there is none."""
         tokens = self._tokens.tokens
@@ -575,6 +585,7 @@ class Session:
             refresh_sent_at=refresh_sent_at,
             device=self.seen_on.device,
             address=self.seen_on.address,
+            issuer=self._around.config.issuer,
         )
 
     def _note_start(self, *, resumed: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import NamedTuple
@@ -111,6 +111,21 @@ class SessionLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 AAL1 = SessionLimits(absolute_s=30 * DAY_S)
 AAL2 = SessionLimits(absolute_s=24 * HOUR_S, idle_s=HOUR_S)
 AAL3 = SessionLimits(absolute_s=12 * HOUR_S, idle_s=HOUR_S / 4)
+
+
+def widest(every: Iterable[SessionLimits]) -> SessionLimits:
+    """The limits that no session of any of these outlasts."""
+
+    def longest(seconds: Iterable[float | None]) -> float | None:
+        known = [math.inf if each is None else each for each in seconds]
+        return None if math.inf in known else max(known)
+
+    limits = tuple(every)
+    return SessionLimits(
+        idle_s=longest(each.idle_s for each in limits),
+        absolute_s=longest(each.absolute_s for each in limits),
+        warn_s=0.0,
+    )
 
 
 class LimitWatch:

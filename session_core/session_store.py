@@ -47,7 +47,8 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `refresh_sent_at` is set while a refresh is under way: found after a crash, the refresh token may be spent.
     `lease_until` is the boot second up to which the process that refreshes is known to live.
-    `device` and `address` are what its user knows it by: see SeenOn.
+    `device` and `address` are what its user knows it by: see SeenOn. `issuer` is whose tokens they are: they go to
+    nobody else, whatever is configured when the session is taken up again.
     """
 
     session_id: str
@@ -60,6 +61,7 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     lease_until: float | None = None
     device: str = ""
     address: str = ""
+    issuer: str = ""
 
 
 class SessionStore(Protocol):

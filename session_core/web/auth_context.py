@@ -99,7 +99,7 @@ class AuthContext:
         if client is None:
             client = _clients.setdefault(
                 self.session,
-                httpx.Client(auth=self.session.auth, base_url=self._lab.config.api_url, trust_env=False),
+                httpx.Client(auth=self.session.auth, base_url=self.session.config.api_url, trust_env=False),
             )
         return client
 
@@ -130,12 +130,12 @@ class AuthContext:
         if self._session is None:
             return None
         self._do(self._session.hold_to_limits)
-        return why_over(self._session.status(), self._lab.config.policy.limits)
+        return why_over(self._session.status(), self._session.config.policy.limits)
 
     def devices(self) -> tuple[Device, ...]:
         """Where this user is signed in. Raises SessionStoreError."""
         records = self._lab.service.call(self._lab.service.sessions_of(self.session.user_id))
-        limits = self._lab.config.policy.limits
+        limits = self.session.config.policy.limits
         return devices_of(records, limits, this=self.session_id, clock=self._lab.clock)
 
     def end_devices(self, session_ids: Collection[str]) -> int:
@@ -185,7 +185,9 @@ class AuthContext:
 
     @property
     def can_order_faults(self) -> bool:
-        return self._lab.provider is not None
+        """Where the embedded provider is who signed this user in."""
+        provider = self._lab.provider
+        return provider is not None and provider.config.issuer == self.session.config.issuer
 
     def order_fault(self, offer: FaultOffer, *, provoke: bool) -> None:
         self._do(lambda: self._lab.order(offer, self.session))

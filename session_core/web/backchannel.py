@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from session_core.errors import SessionCoreError, TokenVerificationError
+from session_core.jwt_checks import read_unverified
 from session_core.session_store import SessionStoreError
 from session_core.web.running import current
 
@@ -26,10 +27,13 @@ async def sign_out_from_provider(request: Request) -> Response:
     if token is None:
         return _refused("The body must be a form with one logout_token.")
     try:
-        claims = await lab.service.oauth.verify_logout_token(token)
+        provider = lab.service.provider_of(str((read_unverified(token) or {}).get("iss")))
+        if provider is None:
+            raise TokenVerificationError("A logout token was made by nobody who signs people in here.")
+        claims = await lab.service.oauth_of(provider).verify_logout_token(token)
         if lab.logouts.knows(claims, now=lab.clock.boot()):
             raise TokenVerificationError("A logout token was used before; it is not accepted again.")
-        await lab.service.end_sessions_at_provider(sub=claims.sub, sid=claims.sid)
+        await lab.service.end_sessions_at_provider(sub=claims.sub, sid=claims.sid, provider=provider)
     except SessionStoreError:
         return _refused("Not every session could be ended; send a new token.")
     except SessionCoreError as error:

@@ -32,11 +32,17 @@ HEADERS = {
 
 
 def notice(sentence: str, *, title: str = "Sign-in did not work", status: int = 400) -> Response:
-    page = (
+    content = (
+        f'<p>{escape(sentence)}</p><p><a href="/auth/sign-in">Try again</a> or <a href="/">go back to the app</a>.</p>'
+    )
+    return HTMLResponse(framed(title, content), status_code=status, headers=HEADERS)
+
+
+def framed(title: str, content: str) -> str:
+    """A page with this title over `content`, which is HTML."""
+    return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main><h1>{escape(title)}</h1>"
-        f'<p>{escape(sentence)}</p><p><a href="/auth/sign-in">Try again</a> or <a href="/">go back to the app</a>.</p>'
-        "</main></body></html>"
+        f"{content}</main></body></html>"
     )
-    return HTMLResponse(page, status_code=status, headers=HEADERS)

@@ -150,14 +150,14 @@ async def prompt_of(request: Request) -> str | None:
     if session is None:
         return None
     session.hold_to_limits()
-    return None if why_over(session.status(), current().config.policy.limits) is None else "login"
+    return None if why_over(session.status(), session.config.policy.limits) is None else "login"
 
 
 def _answer(session: Session | None) -> Response:
     said = NOBODY
     if session is not None:
         session.hold_to_limits()
-        said = told(session.status(), current().config.policy.limits)
+        said = told(session.status(), session.config.policy.limits)
     return Response(msgspec.json.encode(said), headers=HEADERS, media_type="application/json")
 
 

@@ -11,16 +11,20 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from session_core.errors import ConfigError, ProviderUnreachableError, SessionCoreError
+from session_core.errors import LoginRequest, ProviderUnreachableError, SessionCoreError
+from session_core.oauth import is_local_path
 from session_core.provider_metadata import is_loopback
+from session_core.service import FIRST
 from session_core.session import Session
 from session_core.web.backchannel import sign_out_from_provider
+from session_core.web.choosing import SIGN_IN_PATH, choose
 from session_core.web.cookies import set_cookie
 from session_core.web.device_names import seen_on
 from session_core.web.guard import paced
 from session_core.web.ingest import EVENTS_PATH, allow_events, events_schema, post_events
 from session_core.web.notice import HEADERS, notice
 from session_core.web.presence import ACTIVITY_PATH, SCRIPT_PATH, act, look, prompt_of, script
+from session_core.web.providers import MAIN
 from session_core.web.running import Lab, current
 from session_core.web.settings import BACKCHANNEL_PATH, CALLBACK_PATH, PROVIDER_PATH, SIGNED_OUT_PATH
 from session_core.web.sign_in import PENDING_S_MAX, SEAT_S_MAX, User, user_of
@@ -28,13 +32,15 @@ from session_core.web.sign_out import SIGN_OUT_PATH, come_back, go_on_to_provide
 from session_core.web.watching import HEALTH_PATH, METRICS_PATH, healthz, metrics
 
 UNKNOWN_SIGN_IN = "This sign-in was not started in this browser, was used already, or took longer than 10 minutes."
+UNKNOWN_PROVIDER = "This way to sign in is not offered here; choose another one."
 PLACE_TO_RETURN = "The place to return to after sign-in must be a path of this app, such as /chat."
 
 
 def lab_routes() -> list[BaseRoute]:
     return [
-        Route("/auth/sign-in", paced(sign_in)),
+        Route(SIGN_IN_PATH, paced(sign_in)),
         Route(CALLBACK_PATH, paced(callback)),
+        Route(CALLBACK_PATH + "/{provider}", paced(callback)),
         Route(SIGN_OUT_PATH, go_on_to_provider),
         Route(SIGNED_OUT_PATH, come_back),
         Route(BACKCHANNEL_PATH, sign_out_from_provider, methods=["POST"]),
@@ -54,11 +60,17 @@ async def sign_in(request: Request) -> Response:
     home = _home_of(request, lab.config.redirect_uri)
     if home is not None:
         return RedirectResponse(home, status_code=307, headers=HEADERS)
-    try:
-        return_to = request.query_params.get("return_to", "/")
-        login = await lab.service.login(return_to=return_to, prompt=await prompt_of(request))
-    except ConfigError:
+    return_to, wanted = request.query_params.get("return_to", "/"), request.query_params.get("provider")
+    labels = lab.providers.labels()
+    if not is_local_path(return_to):
         return notice(PLACE_TO_RETURN)
+    if wanted is None and len(labels) > 1:
+        return choose(labels, return_to=return_to)
+    provider = FIRST if wanted in (None, MAIN) else wanted
+    if provider not in labels:
+        return notice(UNKNOWN_PROVIDER)
+    try:
+        login = await lab.service.login(return_to=return_to, prompt=await prompt_of(request), provider=provider)
     except SessionCoreError as error:
         return notice(str(error), status=502)
     response = RedirectResponse(login.url, status_code=303, headers=HEADERS)
@@ -74,7 +86,7 @@ async def callback(request: Request) -> Response:
         state=request.query_params.get("state", ""),
         now=lab.clock.boot(),
     )
-    if login is None:
+    if login is None or not _is_meant_for(request, lab, login):
         return notice(UNKNOWN_SIGN_IN)
     try:
         session = await lab.service.finish_login(request.query_params.multi_items(), login, seen_on=seen_on(request))
@@ -82,10 +94,16 @@ async def callback(request: Request) -> Response:
         return notice(str(error), status=502)
     except SessionCoreError as error:
         return notice(str(error))
-    cookie = await lab.seat(session, await _user(lab, session), before=request.cookies.get(lab.cookies.session))
+    cookie = await lab.seat(session, await _user(session), before=request.cookies.get(lab.cookies.session))
     response = RedirectResponse(login.return_to, status_code=303, headers=HEADERS)
     set_cookie(response, lab.cookies.session, cookie, life_s=SEAT_S_MAX, secure=lab.cookies.secure)
     return response
+
+
+def _is_meant_for(request: Request, lab: Lab, login: LoginRequest) -> bool:
+    """RFC 9700 §4.4.2.2: each provider has a call-back of its own, so one cannot hand in another's code as its own."""
+    config = lab.providers.configs().get(login.provider)
+    return config is not None and urlsplit(config.redirect_uri).path.endswith(request.url.path)
 
 
 async def ingest(request: Request) -> Response:
@@ -102,13 +120,13 @@ async def embedded_provider(scope: Scope, receive: Receive, send: Send) -> None:
         await face(scope, receive, send)
 
 
-async def _user(lab: Lab, session: Session) -> User:
+async def _user(session: Session) -> User:
     """From the ID token, and from userinfo what that leaves open; a name is not worth a failed sign-in."""
     claims = session.claims()
     if claims.get("name"):
         return user_of(claims)
     try:
-        endpoint = (await lab.service.oauth.metadata()).userinfo_endpoint
+        endpoint = (await session.oauth.metadata()).userinfo_endpoint
         said = (await session.client.get(endpoint)).raise_for_status().json() if endpoint else {}
     except (httpx.HTTPError, SessionCoreError, json.JSONDecodeError):
         said = {}

@@ -32,8 +32,9 @@ from session_core.web.farewells import Farewell, Farewells, make_farewell
 from session_core.web.faults import FaultOffer, Provocation
 from session_core.web.ingest import Intake
 from session_core.web.metrics import Metrics
+from session_core.web.providers import Providers, read_providers
 from session_core.web.retention import retaining
-from session_core.web.settings import LabSettings, alert_settings, provider_config, retention, session_config
+from session_core.web.settings import LabSettings, alert_settings, provider_config, retention
 from session_core.web.sign_in import CookieNames, PendingLogins, Seat, Seats, User, cookie_names
 from session_core.web.stored_sessions import provider_face, shelf_of, stored_sessions
 from session_core.web.taking_up import taking_up
@@ -49,6 +50,7 @@ class Lab(msgspec.Struct, kw_only=True):
     """One running app. `provider` is None where another issuer signs people in."""
 
     config: SessionConfig
+    providers: Providers
     clock: Clock
     service: SessionService
     store: LateStore
@@ -98,18 +100,18 @@ class Lab(msgspec.Struct, kw_only=True):
         return True
 
     async def _farewell(self, session_id: str, return_to: str) -> Farewell | None:
-        session, oauth = self.service.get(session_id), self.service.oauth
+        session = self.service.get(session_id)
         if session is None or session.ended is not None:
             return None
         try:
-            metadata = await oauth.metadata()
+            metadata = await session.oauth.metadata()
         except ProviderError:
             # Nobody waits for a provider that is away to be signed out here.
             return None
         return make_farewell(
             metadata,
-            oauth.registration,
-            self.config,
+            session.oauth.registration,
+            session.config,
             id_token=session.id_token(),
             return_to=return_to,
             entropy=secrets.token_bytes,
@@ -170,7 +172,7 @@ class Lab(msgspec.Struct, kw_only=True):
             stream_id=secrets.token_hex(12),
             session_id=session.session_id,
             user_id=session.user_id,
-            policy=self.config.policy.name,
+            policy=session.config.policy.name,
         )
         Journal(clock=self.clock, emit=self.emit, origin=origin).record(fact)
 
@@ -195,7 +197,8 @@ async def run_lab(
     """
     global _lab  # noqa: PLW0603 - the one holder; this function alone sets it
     clock = SystemClock()
-    config, embedded = session_config(settings, environment, port=port)
+    providers = read_providers(settings, environment, port=port)
+    config = providers.first
     store = LateStore(settings.db_path, clock=clock)
     desk = AlertDesk(
         store,
@@ -210,18 +213,21 @@ async def run_lab(
     metrics = Metrics()
     emit = tee(await asyncio.to_thread(_start, store, recorder), metrics.observe)
     provider = None
-    if embedded:
+    if providers.embedded:
         provider = EmbeddedProvider(provider_config(settings, config, port=port), entropy=secrets.token_bytes)
     try:
         async with (
-            _keeping(stored_sessions(settings, environment, config, clock=clock)) as sessions,
-            SessionService(config, emit=emit, clock=clock, store=sessions) as service,
+            _keeping(
+                stored_sessions(settings, environment, config, others=providers.others.values(), clock=clock)
+            ) as sessions,
+            SessionService(config, others=providers.others, emit=emit, clock=clock, store=sessions) as service,
             retaining(store, retention(settings), clock=clock),
             alert_watch.watching(desk, settings.alert_webhook, clock=clock, rng=Random(secrets.token_bytes(16))),
         ):
             face = None if provider is None else await provider_face(provider, sessions, config, clock=clock)
             _lab = Lab(
                 config=config,
+                providers=providers,
                 clock=clock,
                 service=service,
                 store=store,

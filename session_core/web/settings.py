@@ -36,7 +36,8 @@ VARIABLES = (
     "ALERT_WEBHOOK",
     "SIGN_INS_PER_MINUTE",
 )
-ALERTS, RETENTION = "alerts", "retention"
+ALERTS, RETENTION, PROVIDERS = "alerts", "retention", "providers"
+NOT_OF_SESSIONS = (ALERTS, RETENTION, PROVIDERS)
 MEMORY = "memory"
 CALLBACK_PATH = "/auth/callback"
 SIGNED_OUT_PATH = "/auth/signed-out"
@@ -112,14 +113,11 @@ def session_config(settings: LabSettings, environment: Mapping[str, str], *, por
         "allow_insecure_http": True,
         "profile": {"rotates": True, "grace_s": settings.grace_s},
     }
-    config = load(
-        file=settings.config_path, environment=environment, defaults=embedded | defaults, leave_out=(ALERTS, RETENTION)
-    )
+    file, leave_out = settings.config_path, NOT_OF_SESSIONS
+    config = load(file=file, environment=environment, defaults=embedded | defaults, leave_out=leave_out)
     if config.issuer == embedded["issuer"]:
         return config, True
-    return load(
-        file=settings.config_path, environment=environment, defaults=defaults, leave_out=(ALERTS, RETENTION)
-    ), False
+    return load(file=file, environment=environment, defaults=defaults, leave_out=leave_out), False
 
 
 def alert_settings(settings: LabSettings) -> AlertSettings:

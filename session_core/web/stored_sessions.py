@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from session_core.clock import Clock
@@ -12,6 +12,7 @@ from session_core.provider import EmbeddedProvider
 from session_core.provider.asgi import ProviderFace
 from session_core.provider.keeping import GrantKeeper
 from session_core.sealing import keys_from
+from session_core.session_limits import widest
 from session_core.shelf import NoShelf, Shelf
 from session_core.sqlite_session_store import SqliteSessionStore
 from session_core.web.settings import MEMORY, PREFIX, LabSettings
@@ -19,20 +20,25 @@ from session_core.web.settings import MEMORY, PREFIX, LabSettings
 
 @contextmanager
 def stored_sessions(
-    settings: LabSettings, environment: Mapping[str, str], config: SessionConfig, *, clock: Clock | None = None
+    settings: LabSettings,
+    environment: Mapping[str, str],
+    config: SessionConfig,
+    *,
+    others: Iterable[SessionConfig] = (),
+    clock: Clock | None = None,
 ) -> Iterator[SqliteSessionStore | None]:
     """The store that sessions outlive the app in, or None where they are to live in memory. Raises ConfigError.
 
     What is wrong with the file stops the app. Going on in memory would sign everybody out now and once more when the
     file is mended, and a sign-out meanwhile would not reach the tokens that are in it.
     """
-    path = settings.sessions_path
+    path, limits = settings.sessions_path, widest(each.policy.limits for each in (config, *others))
     if path is None:
         yield None
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        store = SqliteSessionStore(path, keys=keys_from(environment), limits=config.policy.limits, clock=clock)
+        store = SqliteSessionStore(path, keys=keys_from(environment), limits=limits, clock=clock)
     except OSError as error:
         raise _refused(f"The directory of {path} cannot be made ({error.strerror}); make it.") from error
     except SessionCoreError as error:
