@@ -111,6 +111,7 @@ def session_config(settings: LabSettings, environment: Mapping[str, str], *, por
         "scope": SCOPE,
         "api_url": f"{own}{PROVIDER_PATH}/api/",
         "allow_insecure_http": True,
+        "dpop": "auto",
         "profile": {"rotates": True, "grace_s": settings.grace_s},
     }
     file, leave_out = settings.config_path, NOT_OF_SESSIONS
