@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -15,7 +15,7 @@ from session_core import session_codec
 from session_core.clock import Clock
 from session_core.sealed_shelf import SealedShelf
 from session_core.sealing import Entropy, Keyring, SealBrokenError, Sealed, SealKeyMissingError
-from session_core.session_file import open_file, transaction, write_index_key
+from session_core.session_file import not_synced, open_file, transaction, write_index_key
 from session_core.session_limits import SessionLimits
 from session_core.session_store import (
     SessionDamagedError,
@@ -116,7 +116,10 @@ class SessionDatabase:
 
     def save(self, record: SessionRecord) -> SessionRecord | None:
         written = msgspec.structs.replace(record, version=record.version + 1)
-        with explained(self._path):
+        # A claim holds no new tokens, and a mark that is lost with the machine costs nothing: without it the refresh
+        # token is tried again, with it perhaps given up for no reason.
+        syncing = nullcontext() if record.lease_until is None else not_synced(self._db)
+        with explained(self._path), syncing:
             row, dead_at_wall = self._sealed(written), self._dead_at_wall(written)
             if record.version == 0:
                 return written if self._inserted(row, dead_at_wall) else None

@@ -175,6 +175,28 @@ def test_a_file_of_a_newer_version_is_left_as_it_is(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_new_tokens_wait_for_the_disk_and_a_claim_does_not(sessions: SessionDatabase) -> None:
+    """A claim need only outlive its process; every other write outlives a loss of power."""
+    said: list[str] = []
+    sessions._db.set_trace_callback(said.append)
+
+    def synced() -> bool:
+        modes = [line.split()[-1] for line in said if line.startswith("PRAGMA synchronous")]
+        said.clear()
+        assert sessions._db.execute("PRAGMA synchronous").fetchone() == (2,), "FULL again"
+        said.clear()
+        return modes == []
+
+    kept = sessions.save(record())
+    assert kept is not None
+    assert synced()
+    claimed = sessions.save(msgspec.structs.replace(kept, refresh_sent_at=1.0, lease_until=7.0))
+    assert claimed is not None
+    assert not synced()
+    assert sessions.save(msgspec.structs.replace(claimed, refresh_sent_at=None, lease_until=None)) is not None
+    assert synced()
+
+
 def test_a_damaged_file_is_left_as_it_is(path: Path) -> None:
     """One sentence says what to do with it."""
     with database(path) as sessions:
