@@ -66,9 +66,9 @@ class ServedLab:
 
 @contextmanager
 def served_lab(
-    db_path: Path, environment: Mapping[str, str] | None = None, *, address: str | None = "127.0.0.1"
+    db_path: Path, environment: Mapping[str, str] | None = None, *, address: str | None = "127.0.0.1", port: int = 0
 ) -> Iterator[ServedLab]:
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     port = listener.getsockname()[1]
     served = ServedLab(f"http://127.0.0.1:{port}")
     settings = read_settings({"SESSION_LAB_DB": str(db_path), **(environment or {})})

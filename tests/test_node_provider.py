@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -50,8 +50,8 @@ class Peer:
             assert self._process.poll() is None
 
 
-@pytest.fixture(scope="module")
-def peer() -> Iterator[Peer]:
+@contextmanager
+def running_peer(redirect_uri: str, *, access_ttl_s: int) -> Iterator[Peer]:
     node = shutil.which("node")
     ready = node is not None and (HERE / "node_modules" / "oidc-provider").is_dir()
     if not ready and not os.environ.get("CI"):
@@ -59,7 +59,7 @@ def peer() -> Iterator[Peer]:
     assert node is not None, "CI runs this test: install node"
     assert ready, "CI runs this test: run `npm ci` in tests/node"
     with subprocess.Popen(
-        [node, "provider.mjs", REDIRECT_URI, str(ACCESS_TTL_S)],
+        [node, "provider.mjs", redirect_uri, str(access_ttl_s)],
         cwd=HERE,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -70,6 +70,12 @@ def peer() -> Iterator[Peer]:
         yield Peer(process, process.stdout.readline().strip())
         assert process.stdin is not None
         process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Peer]:
+    with running_peer(REDIRECT_URI, access_ttl_s=ACCESS_TTL_S) as running:
+        yield running
 
 
 @asynccontextmanager

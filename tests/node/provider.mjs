@@ -21,6 +21,9 @@ const provider = (issuer) => new Provider(issuer, {
     token_endpoint_auth_method: 'none',
     application_type: 'web',
     redirect_uris: [redirectUri],
+    post_logout_redirect_uris: [new URL('/auth/signed-out', redirectUri).href],
+    backchannel_logout_uri: new URL('/auth/backchannel-logout', redirectUri).href,
+    backchannel_logout_session_required: true,
     grant_types: ['authorization_code', 'refresh_token'],
     response_types: ['code'],
   }],
@@ -29,9 +32,14 @@ const provider = (issuer) => new Provider(issuer, {
   features: {
     revocation: { enabled: true },
     devInteractions: { enabled: true },
+    backchannelLogout: { enabled: true },
     dPoP: { enabled: true, nonceSecret, requireNonce: () => true },
   },
   pkce: { required: () => true },
+  // Without its dispatcher, which refuses to call this very machine, where the app under test is.
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options),
+  // Also where consent was not asked for anew: an app that is configured and no more cannot ask for it.
+  issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
   rotateRefreshToken: true,
   ttl: { AccessToken: Number(accessTtl), RefreshToken: 86400 },
   findAccount: (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
