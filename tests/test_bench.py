@@ -43,6 +43,7 @@ def test_an_unknown_one_is_bad_usage() -> None:
         ("hot_path", "--calls", "5", "--rounds", "2"),
         ("ingest", "--seconds", "2", "--rate", "2000", "--burst", "20000", "--rounds", "1"),
         ("live_sessions", "--sessions", "50", "--window", "0.5"),
+        ("sign_ins", "--seconds", "2", "--per-minute", "120"),
         ("soak", "--seconds", "9", "--access-ttl", "4"),
     ],
     ids=lambda arguments: arguments[0],
