@@ -8,7 +8,7 @@ import queue
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from concurrent.futures import TimeoutError as StillRunningError
 from html import escape
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 from weakref import WeakKeyDictionary
 
@@ -113,6 +113,15 @@ class AuthContext:
             # Streamlit sends the browser to /auth/logout, which is a route of ours; nothing else leads out of a page.
             st.logout()
             st.stop()
+
+    def require_user(self, why: str = "Sign in to go on.") -> User:
+        """Who is signed in. Without a session that is alive the page shows how to sign in, and goes no further."""
+        over = self.why_over()
+        if over is not None:
+            _ask_to_sign_in(f"{over.title}. {over.why}")
+        if self.user is None or self.session.ended is not None:
+            _ask_to_sign_in(why)
+        return self.user
 
     # For pages.
 
@@ -233,15 +242,22 @@ def require_user(why: str) -> AuthContext:
     """Like `use_auth`, but a page does not go on without a session that is alive: it shows how to sign in, and stops."""
     auth = use_auth()
     if not auth.signed_in:
-        st.info(why, icon=":material/login:")
-        sign_in_link()
-        st.stop()
+        _ask_to_sign_in(why)
     return auth
 
 
-def watch_presence() -> None:
-    """Once on a page: its user's activity counts, and limits are announced there and held to, websocket or not."""
-    st.html(f'<script src="{SCRIPT_PATH}"></script>', unsafe_allow_javascript=True)
+def _ask_to_sign_in(why: str) -> NoReturn:
+    st.info(why, icon=":material/login:")
+    sign_in_link()
+    st.stop()
+
+
+def watch_presence(*, again: bool = False) -> None:
+    """Once on a page: its user's activity counts, and limits are announced there and held to, websocket or not.
+
+    With `again` the page asks anew how the session stands, which it does not do by itself.
+    """
+    st.html(f'<script src="{SCRIPT_PATH}{"?again" * again}"></script>', unsafe_allow_javascript=True)
 
 
 def sign_in_link(label: str = "Sign in") -> None:
