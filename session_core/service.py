@@ -219,9 +219,7 @@ class SessionService:
             heartbeat=around.heartbeat.statistics(),
         )
 
-    async def login(
-        self, *, return_to: str = "/", prompt: str | None = None, provider: str = FIRST
-    ) -> LoginRequest:
+    async def login(self, *, return_to: str = "/", prompt: str | None = None, provider: str = FIRST) -> LoginRequest:
         """Where to send a user to sign in. Raises ProviderError when the provider cannot be asked.
 
         With the `prompt` "login" the provider asks for proof anew even if it knows the browser.

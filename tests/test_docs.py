@@ -29,6 +29,7 @@ from session_core.provider import load_faults
 from session_core.sim.run import run
 from session_core.sim.scenario import read_scenario
 from session_core.store.rollups import Retention
+from session_core.web.providers import read_providers
 from session_core.web.settings import LabSettings, alert_settings, retention
 
 ROOT = Path(__file__).parents[1]
@@ -205,6 +206,8 @@ def test_settings_of_the_pages_are_accepted(block: Block, tmp_path: Path) -> Non
         assert run(read_scenario(file), PROFESSIONAL, 1).failures == ()
     elif "[alerts]" in block.text:
         assert alert_settings(LabSettings(config_path=file)) != AlertSettings()
+    elif "[providers." in block.text:
+        assert read_providers(LabSettings(config_path=file), {}, port=8501).others
     elif "[retention]" in block.text:
         assert retention(LabSettings(config_path=file)) == Retention()
     else:

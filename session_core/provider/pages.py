@@ -28,6 +28,7 @@ input { font: inherit; color: inherit; background: transparent; border: 1px soli
   padding: .6rem .75rem; }
 button { font: inherit; font-weight: 600; border: 0; border-radius: 8px; padding: .7rem; margin-top: .3rem;
   background: var(--accent); color: var(--on-accent); cursor: pointer; }
+button.quiet { background: transparent; color: var(--accent); border: 1px solid var(--line); margin-top: 0; }
 input:focus-visible, button:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 code { font: .9em ui-monospace, monospace; color: var(--ink); }
 .wrong { color: var(--wrong); font-weight: 600; }
@@ -70,7 +71,7 @@ def confirm_sign_out(username: str, *, action: str) -> ProviderAnswer:
         "Sign out?",
         f"""<p>You are signed in as <code>{escape(username)}</code>.</p>
 <form method="post" action="{escape(action)}"><button type="submit" name="confirm" value="yes">Sign out</button>
-<button type="submit" name="confirm" value="everywhere">Sign out on every device</button></form>
+<button type="submit" name="confirm" value="everywhere" class="quiet">Sign out on every device</button></form>
 <p class="note">{_TEST_DOUBLE}</p>""",
     )
 
