@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import httpx
 import httpx2
@@ -26,6 +26,7 @@ from session_core.provider.user_agent import HeadlessUserAgent
 from session_core.store import EventStore, Recorder
 
 BAR = 1.10
+BOUND = "ours, bound to a key"
 API = "https://api.example"
 REDIRECT = "http://127.0.0.1:8501/auth/callback"
 BODY = b'{"greeting": "hello"}'
@@ -80,7 +81,7 @@ def settle(recorder: Recorder, store: EventStore) -> None:
 
 
 @asynccontextmanager
-async def ours(folder: Path) -> AsyncIterator[Contender]:
+async def ours(folder: Path, *, dpop: Literal["off", "required"] = "off") -> AsyncIterator[Contender]:
     """A session signed in to the embedded provider, its events written to DuckDB by the real recorder."""
     clock = SystemClock()
     issuer = "http://127.0.0.1:8700"
@@ -88,11 +89,11 @@ async def ours(folder: Path) -> AsyncIterator[Contender]:
         ProviderConfig(issuer=issuer, access_token_format=AccessTokenFormat.JWT), entropy=secrets.token_bytes
     )
     transport = MemoryTransport(provider, wall=clock.wall)
-    store = EventStore(folder / "events.duckdb")
+    store = EventStore(folder / f"dpop-{dpop}.duckdb")
     recorder = Recorder(store, clock=clock)
     recorder.start()
     config = SessionConfig(
-        issuer=issuer, client_id="session-lab", redirect_uri=REDIRECT, scope="openid api", api_url=API
+        issuer=issuer, client_id="session-lab", redirect_uri=REDIRECT, scope="openid api", api_url=API, dpop=dpop
     )
     async with SessionService(config, emit=recorder.emit, clock=clock, transport=transport, pool=Instant()) as service:
         login = await service.login()
@@ -143,6 +144,7 @@ async def run(calls: int, rounds: int) -> dict[str, list[Spent]]:
             contenders = {
                 "bare": await stack.enter_async_context(bare()),
                 "ours": await stack.enter_async_context(ours(Path(folder))),
+                BOUND: await stack.enter_async_context(ours(Path(folder), dpop="required")),
                 "httpx-auth": await stack.enter_async_context(httpx_auth_client()),
                 "bare httpx2": await stack.enter_async_context(bare2()),
                 "Authlib": await stack.enter_async_context(authlib()),
@@ -176,13 +178,14 @@ def measure(arguments: Sequence[str]) -> dict[str, Any]:
         "name": "hot_path",
         "value": us("ours"),
         "unit": "µs of CPU per get, on the thread that makes the call",
-        "peers": {name: us(name) for name in spent if name != "ours"},
+        "peers": {name: us(name) for name in spent if name not in {"ours", BOUND}},
         "ratio": ratio,
         "peer_ratios": {
             "httpx-auth over bare": over("httpx-auth", "bare"),
             "Authlib over bare httpx2": over("Authlib", "bare httpx2"),
             "bare over itself": over("bare again", "bare"),
         },
+        "with_a_proof_of_possession": {"value": us(BOUND), "a_proof": round(us(BOUND) - us("ours"), 1)},
         "with_the_recorders_thread": {"value": us("ours", "whole"), "ratio": over("ours", "bare", "whole")},
         "bar": BAR,
         "ok": ratio <= BAR,
