@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -30,19 +31,15 @@ PATIENCE_MS = 30_000
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@contextmanager
+def started_app(folder: Path, **environment: str) -> Iterator[str]:
+    """The app on a free port, with its files in `folder`; its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "SESSION_LAB_DB": str(tmp_path_factory.mktemp("browser") / "lab.duckdb"),
-        "SESSION_LAB_ACCESS_TTL_S": "120",
-    }
     with subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)],
         cwd=ROOT,
-        env=environment,
+        env={**os.environ, "SESSION_LAB_DB": str(folder / "lab.duckdb"), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -57,6 +54,12 @@ def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             assert "Traceback" not in said, said
         finally:
             app.kill()
+
+
+@pytest.fixture(scope="module")
+def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with started_app(tmp_path_factory.mktemp("browser"), SESSION_LAB_ACCESS_TTL_S="120") as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

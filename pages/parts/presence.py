@@ -14,9 +14,9 @@ def stop_if_over() -> None:
         return
     over = auth.why_over()
     if over is None:
-        _look_out()
         with st.sidebar:
             auth_context.watch_presence()
+            _look_out()
         return
     with st.container(border=True, key="session_over"):
         st.title(over.title, anchor=False)
@@ -27,7 +27,7 @@ def stop_if_over() -> None:
 
 @st.fragment(run_every=LOOK_S)
 def _look_out() -> None:
-    """The session may end on another device, or in another tab."""
+    """The session may end on another device, or in another tab; the page is told, and asks what to show instead."""
     auth = auth_context.use_auth()
     if not auth.signed_in or auth.why_over() is not None:
-        st.rerun()
+        auth_context.watch_presence(again=True)

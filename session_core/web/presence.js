@@ -7,6 +7,7 @@
     const PATH = "/auth/activity";
     const LOOK_MS = 20_000;
     const AGAIN_MS = 5_000;
+    const RELOAD_MS = 1_000;
     const tabs = new BroadcastChannel("session-presence");
     let told = null; // the app's last word,
     let toldAt = null; // and when it was asked for
@@ -35,15 +36,23 @@
         });
         if (answer.ok) {
           const news = await answer.json();
+          const wasOpen = told?.how === "open";
           tabs.postMessage({ news, wall: at.wall });
           hear(news, at);
-          return;
+          // Signed out in another tab; not after an act, or it would get in the way of a sign-out in this one.
+          if (!act && wasOpen && news.how === "nobody") setTimeout(() => location.reload(), RELOAD_MS);
+          return true;
         }
       } catch {
         // Out of reach: the last word stands.
       }
       if (act) sentAt = 0;
       look();
+      return false;
+    }
+
+    async function ask() {
+      if (!(await say())) setTimeout(ask, AGAIN_MS);
     }
 
     function hear(news, at) {
@@ -240,6 +249,6 @@
       document.getElementById("root").style.visibility = "";
     }
 
-    return { ask: () => say() };
+    return { ask };
   }
 })();
