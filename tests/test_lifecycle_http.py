@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
@@ -106,7 +107,12 @@ class Watcher:
 
 @contextlib.asynccontextmanager
 async def signed_in(
-    at: Site, watcher: Watcher, *, policy: SessionPolicy = SHORT, grace_s: float = 0.0
+    at: Site,
+    watcher: Watcher,
+    *,
+    policy: SessionPolicy = SHORT,
+    grace_s: float = 0.0,
+    dpop: Literal["off", "required"] = "off",
 ) -> AsyncIterator[Session]:
     config = SessionConfig(
         issuer=at.issuer,
@@ -116,6 +122,7 @@ async def signed_in(
         api_url=f"{at.issuer}/api/",
         profile=ProviderProfile(grace_s=grace_s),
         policy=policy,
+        dpop=dpop,
     )
     async with SessionService(config, emit=watcher) as service:
         login = await service.login()
@@ -274,6 +281,39 @@ def test_threads_and_tasks_share_one_refresh_over_real_http() -> None:
     with site(access_ttl_s=2.0) as at:
         asyncio.run(main(at))
         assert at.token_posts() == 2
+
+
+def test_threads_and_tasks_prove_each_call_by_one_key_over_real_http(caplog: pytest.LogCaptureFixture) -> None:
+    """Over two token lives and nonces of three seconds: no failed call, one POST and one nonce a refresh, no proof told."""
+    caplog.set_level(logging.DEBUG)
+    watcher = Watcher()
+    secret: list[str] = []
+
+    async def main(at: Site) -> None:
+        async with signed_in(at, watcher, dpop="required") as session:
+            key = session._tokens.proof_key
+            assert key is not None
+            secret.extend([key.secret.hex(), repr(key.secret)[2:-1]])
+
+            def call() -> int:
+                with httpx.Client(auth=session.auth, base_url=f"{at.issuer}/api/", trust_env=False) as client:
+                    return client.get("echo").status_code
+
+            while len(watcher.facts(TokenRefreshed)) < 2:
+                calls = [asyncio.to_thread(call) for _ in range(5)]
+                assert set(await asyncio.gather(*calls)) == {200}
+                answers = await asyncio.gather(*(session.client.get("echo") for _ in range(5)))
+                assert {answer.status_code for answer in answers} == {200}
+            assert session._tokens.proof_key == key
+
+    with site(access_ttl_s=3.0, dpop_nonce_s=3.0) as at:
+        asyncio.run(main(at))
+        outcomes = at.provider.statistics().requests
+        assert outcomes["token"]["ok"] == 1 + len(watcher.facts(TokenRefreshed))
+        assert outcomes["token"].keys() <= {"ok", "use_dpop_nonce"}
+        assert outcomes["api"].keys() <= {"ok", "use_dpop_nonce"}
+    assert watcher.facts(RefreshFailed) == []
+    assert leaks(texts_of_logs(caplog.records), secret) == []
 
 
 def test_a_streamed_answer_arrives_word_by_word_over_real_http() -> None:

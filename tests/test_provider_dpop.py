@@ -222,6 +222,14 @@ def test_a_proof_is_remembered_for_as_long_as_it_could_be_taken(holder: Holder) 
     assert len(holder.driver.provider._parts.proofs._seen) == 1
 
 
+def test_the_memory_of_proofs_has_an_end(holder: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of them pushes out the oldest, and costs no more room."""
+    monkeypatch.setattr("session_core.provider.proofs.SEEN_MAX", 3)
+    token = holder.tokens()["access_token"]
+    assert [holder.call(token).status for _ in range(5)] == [200] * 5
+    assert len(holder.driver.provider._parts.proofs._seen) == 3
+
+
 def test_two_keys_may_use_the_same_jti(holder: Holder) -> None:
     """Nobody can use up another's."""
     twin = Holder(holder.driver, OTHER)

@@ -14,6 +14,9 @@ from session_core.provider.answers import ProviderAnswer, RefusedError
 from session_core.provider.config import ProviderConfig
 from session_core.provider.inbound import Inbound
 
+# Anyone may send proofs of their own; more than this in two minutes is no use but abuse.
+SEEN_MAX = 100_000
+
 
 class Proofs:
     """Which proofs were seen lately, and the nonce of the hour, which is made of the time and so needs no memory."""
@@ -68,4 +71,6 @@ class Proofs:
         name = hashlib.sha256(f"{proof.thumbprint} {proof.jti}".encode(errors="surrogatepass")).digest()
         if name in self._seen:
             raise ProofRefusedError("The proof was used before; make one for each request.")
+        if len(self._seen) >= SEEN_MAX:
+            self._seen.popitem(last=False)
         self._seen[name] = now + self._remembered_s
