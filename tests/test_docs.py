@@ -33,7 +33,7 @@ from session_core.web.providers import read_providers
 from session_core.web.settings import LabSettings, alert_settings, retention
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#]+)\)")
 
 
@@ -41,6 +41,10 @@ class Block(NamedTuple):
     page: str
     language: str
     text: str
+
+    @property
+    def needs_a_browser(self) -> bool:
+        return "session_core.web" in self.text
 
 
 def blocks() -> Iterator[Block]:
@@ -105,6 +109,7 @@ ELSEWHERE = {
     "python examples/asyncio_script.py": "test_examples.py",
     "python examples/threaded_script.py": "test_examples.py",
     "python examples/asgi_service.py 8502": "test_examples.py",
+    "streamlit run examples/signed_in/app.py": "test_browser_signed_in.py",
 }
 
 
@@ -176,8 +181,22 @@ def test_the_app_starts_as_the_readme_says(tmp_path: Path) -> None:
             wait_for(f"http://127.0.0.1:{port}/idp/.well-known/openid-configuration")
 
 
+def test_pages_of_an_app_are_those_of_the_example() -> None:
+    """They need a browser to run, and have one in test_browser_signed_in.py."""
+    example = "".join(
+        path.read_text(encoding="utf-8") for path in sorted((ROOT / "examples" / "signed_in").glob("*.py"))
+    )
+    shown = [block.text for block in blocks_in("python") if block.needs_a_browser]
+    assert shown
+    assert all(part.strip() in example for text in shown for part in text.split("\n\n"))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("block", blocks_in("python"), ids=lambda block: block.page)
+@pytest.mark.parametrize(
+    "block",
+    [block for block in blocks_in("python") if not block.needs_a_browser],
+    ids=lambda block: block.page,
+)
 def test_programs_work_when_pasted(block: Block, tmp_path: Path) -> None:
     """Nothing to add, nothing to explain."""
     settings = next(block.text for block in blocks_in("toml") if "issuer" in block.text)

@@ -9,4 +9,5 @@ user = auth.require_user("Sign in to see who you are to the API.")
 st.title(f"Hello, {user.shown}")
 if st.button("Ask the API"):
     st.json(auth.client.get("profile").json())
+
 st.button("Sign out", on_click=auth.sign_out)
