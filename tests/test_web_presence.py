@@ -168,6 +168,28 @@ def test_no_rerun_and_no_live_part_of_a_page_counts(served: ServedLab, browser: 
     served.lab.seats = seats
 
 
+def a_page_of_one_s_own() -> None:
+    import streamlit as st
+
+    from session_core.web.auth_context import use_auth
+
+    st.title(f"Hello, {use_auth().require_user('Sign in, please.').shown}")
+
+
+def test_a_page_of_one_s_own_needs_no_line_for_it(served: ServedLab, browser: httpx.Client) -> None:
+    """`require_user` lets activity count, and holds the page to the limits."""
+    session, seats = session_of(served, browser), served.lab.seats
+    served.lab.seats = OneSeat(seats.find(browser.cookies.get(served.lab.cookies.session)))
+    app = AppTest.from_function(a_page_of_one_s_own).run()
+    assert [title.value for title in app.title] == ["Hello, Ada Lovelace"]
+    assert any(SCRIPT_PATH in html.value for html in app.html)
+    grow_idle(served, session, 900)
+    app.run()
+    assert not app.title
+    assert "Nothing was done here for 15 min" in app.info[0].value
+    served.lab.seats = seats
+
+
 def test_refreshes_and_heartbeats_are_no_activity() -> None:
     """Left alone for a day of background work, a session is as idle as it is."""
 

@@ -115,12 +115,16 @@ class AuthContext:
             st.stop()
 
     def require_user(self, why: str = "Sign in to go on.") -> User:
-        """Who is signed in. Without a session that is alive the page shows how to sign in, and goes no further."""
+        """Who is signed in. Without a session that is alive the page shows how to sign in, and goes no further.
+
+        What the user does in the page counts as activity from here on.
+        """
         over = self.why_over()
         if over is not None:
             _ask_to_sign_in(f"{over.title}. {over.why}")
         if self.user is None or self.session.ended is not None:
             _ask_to_sign_in(why)
+        watch_presence()
         return self.user
 
     # For pages.
