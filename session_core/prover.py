@@ -47,9 +47,10 @@ class Prover:
         nonce = headers.get("dpop-nonce")
         if nonce is None or len(nonce) > TEXT_CHARS_MAX or not _NONCE(nonce):
             return False
-        if len(self._nonces) >= ORIGINS_MAX:
+        origin = _origin_of(url)
+        if origin not in self._nonces and len(self._nonces) >= ORIGINS_MAX:
             self._nonces.clear()
-        self._nonces[_origin_of(url)] = nonce
+        self._nonces[origin] = nonce
         return True
 
 
