@@ -26,6 +26,7 @@ from session_core.errors import ConfigError, EventStoreError, ProviderError, Sto
 from session_core.http_answers import estimate_skew_s, read_date
 from session_core.oauth import discovery_request, is_secure_url, keys_request, read_discovery, read_keys
 from session_core.provider_metadata import get_request
+from session_core.sealing import KEY_VARIABLE, keys_from, read_key_file
 from session_core.web.providers import read_providers
 from session_core.web.settings import CALLBACK_PATH, PROVIDERS, alert_settings, read_settings
 from session_core.wire import HttpxTransport, WireAnswer, WireFailure, WireRequest
@@ -245,6 +246,7 @@ def _check_configured(setup: Setup, resident: Resident) -> Iterator[Finding]:
         for config in providers.others.values():
             yield from check_provider(config, setup)
     yield from check_secrets(settings.config_path)
+    yield check_sessions(settings.sessions_path, setup.environment)
     yield check_data_directory(settings.db_path)
     yield check_disk(shutil.disk_usage(_nearest_existing(settings.db_path.parent)).free)
     if setup.has_module("duckdb"):
@@ -270,6 +272,24 @@ def _holds_secret(file: Path) -> bool:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         # What is wrong with it was found with the settings.
         return False
+
+
+def check_sessions(path: Path | None, environment: Mapping[str, str]) -> Finding:
+    """The file is left alone: whether its key is there, and safe, is what can be wrong with it by mistake."""
+    if path is None:
+        return _warn(
+            "sessions", "Sessions are kept in memory: a restart signs everybody out.", "Unset SESSION_LAB_SESSIONS."
+        )
+    try:
+        keys = keys_from(environment) or read_key_file(path.with_name(f"{path.name}.key"))
+    except ConfigError as error:
+        return _failed("sessions", error)
+    if not path.exists():
+        return _ok("sessions", f"There is no file of sessions at {path} yet; the app makes one.")
+    if keys is None:
+        remedy = f"Set {KEY_VARIABLE}, bring back {path.name}.key, or move {path.name} away to begin anew."
+        return _fail("sessions", f"The sessions in {path} cannot be read without their key.", remedy)
+    return _ok("sessions", f"The sessions in {path} have a key.")
 
 
 def check_data_directory(db_path: Path) -> Finding:

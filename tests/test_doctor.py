@@ -36,6 +36,7 @@ from session_core.doctor import (
     check_event_store,
     check_port,
     check_python,
+    check_sessions,
     check_skew,
     examine,
     find_resident,
@@ -143,6 +144,7 @@ def test_on_a_machine_in_order_nothing_fails(setup: Setup) -> None:
         "port",
         "settings",
         "provider",
+        "sessions",
         "data_directory",
         "disk",
         "event_store",
@@ -616,3 +618,22 @@ def test_a_port_setting_that_makes_no_sense_is_bad_usage(
     """One sentence, no traceback."""
     monkeypatch.setenv("STREAMLIT_SERVER_PORT", "99999")
     assert run_doctor(monkeypatch, capsys) == (2, "", "server.port is 99999; set it between 1 and 65535.\n")
+
+
+def test_the_key_of_the_sessions_is_looked_for(tmp_path: Path) -> None:
+    """One that others may read, one that is gone and none at all are told; nothing is made or opened."""
+    path = tmp_path / "lab.sessions.db"
+    key = tmp_path / "lab.sessions.db.key"
+    assert check_sessions(None, {}).verdict is Verdict.WARN
+    assert check_sessions(path, {}).verdict is Verdict.OK
+    assert list(tmp_path.iterdir()) == []
+    path.touch()
+    assert check_sessions(path, {}).verdict is Verdict.FAIL
+    assert check_sessions(path, {"SESSION_CORE_STORE_KEY": "a" * 43}).verdict is Verdict.OK
+    assert check_sessions(path, {"SESSION_CORE_STORE_KEY": "short"}).verdict is Verdict.FAIL
+    key.write_text("a" * 43, encoding="utf-8")
+    key.chmod(0o600)
+    assert check_sessions(path, {}).verdict is Verdict.OK
+    key.chmod(0o644)
+    told = check_sessions(path, {})
+    assert (told.verdict, "may be read by others" in told.sentence) == (Verdict.FAIL, True)
