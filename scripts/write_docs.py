@@ -70,7 +70,7 @@ SETTINGS: Mapping[str, str] = {
     "policy.cache.entry_bytes_max": "Bytes of the largest answer that is kept",
     "policy.cache.revalidate_pause_s": "Between two tries to renew a stale answer in the background",
     "policy.limits.idle_s": "A session locks after this long without its user; none by default",
-    "policy.limits.absolute_s": "A session ends after this long, whatever happens",
+    "policy.limits.absolute_s": "A session ends after this long, whatever happens; 30 days where no limit is set",
     "policy.limits.warn_s": "How long before a limit it is announced",
 }
 RETRY_SETTINGS: Mapping[str, str] = {
