@@ -38,9 +38,11 @@ AUTHORIZATION = {
     "login_hint": "ada",
 }
 CLIENT = {"client_id": "session-lab"}
+CALLED_BACK = {"code": "c", "state": "{state}", "iss": "{issuer}", "error": "access_denied"}
 MEANT: Mapping[str, Meant] = {
-    "/auth/sign-in": Meant(query={"return_to": "/chat"}),
-    "/auth/callback": Meant(query={"code": "c", "state": "{state}", "iss": "{issuer}", "error": "access_denied"}),
+    "/auth/sign-in": Meant(query={"return_to": "/chat", "provider": "main"}),
+    "/auth/callback": Meant(query=CALLED_BACK),
+    "/auth/callback/{provider}": Meant(query=CALLED_BACK),
     "/auth/logout": Meant(),
     "/auth/signed-out": Meant(query={"state": "s"}),
     "/auth/backchannel-logout": Meant(form={"logout_token": "{id_token}"}),

@@ -224,8 +224,11 @@ def test_each_provider_signs_out_its_own(served: ServedLab, browser: httpx.Clien
     }
     forged = keys.sign({**claims, "iss": served.lab.providers.first.issuer}, typ="logout+jwt")
     assert browser.post("/auth/backchannel-logout", data={"logout_token": forged}).status_code == 400
-    token = keys.sign(claims, typ="logout+jwt")
-    assert browser.post("/auth/backchannel-logout", data={"logout_token": token}).status_code == 200
+    of_theirs = {**claims, "jti": "other", "sid": theirs.claims()["sid"]}
+    del of_theirs["sub"]
+    for said in (of_theirs, claims):
+        token = keys.sign(said, typ="logout+jwt")
+        assert browser.post("/auth/backchannel-logout", data={"logout_token": token}).status_code == 200
     assert mine.ended is EndReason.SIGNED_OUT_AT_PROVIDER
     assert theirs.ended is None
 
