@@ -93,6 +93,33 @@ def test_a_session_that_rests_can_be_ended(tmp_path: Path) -> None:
         assert lab.lab.provider.statistics().families_revoked == 1
 
 
+def test_who_makes_room_in_memory_is_still_signed_in(tmp_path: Path) -> None:
+    """The session goes on in its file, and is taken up again when its browser comes."""
+    with served_lab(tmp_path / "lab.duckdb", KEY) as lab, lab.browser() as ada, lab.browser() as grace:
+        lab.lab.seats._entries_max = 1
+        for browser in (ada, grace):
+            lab.sign_in(browser)
+        assert len(lab.lab.service.sessions()) == 1
+        assert lab.lab.seats.find(cookie_of(lab, ada)) is None
+        for browser in (ada, grace):
+            seated = found(lab, browser)
+            assert seated is not None
+            assert lab.lab.service.call(seated[1].client.get("echo")).status_code == 200
+            assert len(lab.lab.service.sessions()) == 1
+
+
+def test_in_memory_who_makes_room_is_signed_out(tmp_path: Path) -> None:
+    """Nothing would find the session again, so it is given back."""
+    memory = {"SESSION_LAB_SESSIONS": "memory"}
+    with served_lab(tmp_path / "lab.duckdb", memory) as lab, lab.browser() as ada, lab.browser() as grace:
+        assert lab.lab.provider is not None
+        lab.lab.seats._entries_max = 1
+        for browser in (ada, grace):
+            lab.sign_in(browser)
+        assert found(lab, ada) is None
+        assert lab.lab.provider.statistics().families_revoked == 1
+
+
 @pytest.mark.parametrize("table", ["shelf", "sessions"])
 def test_a_damaged_row_asks_its_user_to_sign_in(tmp_path: Path, table: str) -> None:
     """Nobody is let in by it, nobody else minds, and the next sign-in works."""

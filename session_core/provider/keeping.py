@@ -10,14 +10,16 @@ from session_core.provider.lasting import Changes, Lasting
 from session_core.session_store import SessionStoreError
 from session_core.shelf import Shelf
 
+# A file that is held may take seconds to fail; not every call is to wait for that.
+RETRY_S = 5.0
 log = logging.getLogger("session_lab")
 
 
 class GrantKeeper:
     """One provider's grants on a shelf.
 
-    A shelf that fails does not keep answers back: what was granted stands in memory, is written with the next answer,
-    and is lost only if the process ends before.
+    A shelf that fails does not keep answers back: what was granted stands in memory, is written with an answer a little
+    later, and is lost only if the process ends before.
     """
 
     def __init__(self, lasting: Lasting, shelf: Shelf, *, clock: Clock) -> None:
@@ -26,17 +28,18 @@ class GrantKeeper:
         self._clock = clock
         self._writing = asyncio.Lock()
         self._owed = Changes((), ())
+        self._retry_at = clock.boot()
 
     async def restore(self) -> None:
         """Raises SessionStoreError."""
         self._lasting.restore(await self._shelf.all())
 
     async def settle(self) -> None:
-        """When this is over, everything is written that was granted before it was called."""
+        """When this is over, everything is written that was granted before it was called, if it can be."""
         fresh = self._lasting.take(now=self._clock.wall())
         self._owed = _joined(self._owed, fresh)
         # Who has nothing to write may still answer from what another is writing.
-        if not any(self._owed) and not self._writing.locked():
+        if self._clock.boot() < self._retry_at or not (any(self._owed) or self._writing.locked()):
             return
         async with self._writing:
             owed, self._owed = self._owed, Changes((), ())
@@ -48,6 +51,7 @@ class GrantKeeper:
             except SessionStoreError as error:
                 log.warning("%s", error)
                 self._owed = _joined(owed, self._owed)
+                self._retry_at = self._clock.boot() + RETRY_S
 
 
 def _joined(earlier: Changes, later: Changes) -> Changes:
