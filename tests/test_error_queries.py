@@ -10,6 +10,7 @@ import msgspec
 import pandas as pd
 import pytest
 from test_queries import SPAN, START, History, failed, moved, refreshed, retried, seconds, started, tried
+from test_rollups import BEFORE_QUARTERS
 
 from session_core.events import CacheServed, RequestServed, SessionEnded, StuckFound, UserActed
 from session_core.store import EventStore, Filters, error_queries, session_queries
@@ -21,6 +22,7 @@ BEFORE_LABELS = (
     "DROP MACRO label_of",
     "ALTER TABLE troubles DROP COLUMN label",
     "CREATE VIEW all_troubles AS FROM troubles UNION ALL FROM trouble((SELECT unfolded()), 9223372036854775807)",
+    *BEFORE_QUARTERS,
     "UPDATE schema_version SET version = 5",
 )
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import duckdb
 import msgspec
 import pandas as pd
 import pytest
@@ -17,7 +18,7 @@ from test_ux_score import FACTS, STARTED, served
 
 from session_core.events import AnyFact, Event, HeartbeatBeat, Origin
 from session_core.store import EventStore, Filters, TimeRange
-from session_core.store.rollups import Retention
+from session_core.store.rollups import ROLLUPS, TABLES, Retention
 from session_core.store.ux_queries import ux_by, ux_figures, ux_over_time, ux_over_time_by, ux_score
 from session_core.ux_inputs import Window, observe
 from session_core.ux_score import score
@@ -26,8 +27,10 @@ from session_core.vocabulary import Band, State
 NOON = 1_800_000_000.0
 DAY_S = 86_400.0
 DAY = TimeRange(NOON - 12 * 3_600, NOON + 12 * 3_600)
+BEFORE_QUARTERS = [f"DROP VIEW all_{table}; DROP TABLE {table}" for table in TABLES if table.endswith("_quarters")]
+MONTH = TimeRange(NOON - 15 * DAY_S, NOON + 15 * DAY_S)
 BEAT = HeartbeatBeat(state=State.ACTIVE, health=97.0, band=Band.EXCELLENT, lowest="token_age", left_s=9.0)
-TABLES = ("sessions", "counts", "values")
+OF_EVENTS = ("sessions", "counts", "values")
 
 
 def ordered(events: Sequence[Event]) -> list[Event]:
@@ -94,6 +97,7 @@ def test_rollups_hold_what_the_score_is_made_of(events: list[Event], rng: random
         store = EventStore(path)
         for _ in range(2):
             assert ux_figures(store, DAY) == observe(ordered(events)).figures
+            assert ux_figures(store, MONTH) == observe(ordered(events)).figures
             hour = TimeRange(window.start_s, window.end_s)
             assert ux_figures(store, hour) == observe(ordered(events), window=window).figures
             store.fold()
@@ -111,8 +115,8 @@ def test_what_is_folded_counts_the_same_as_what_is_not(events: list[Event], rng:
             if rng.random() < 0.5:
                 pieces.fold()
         whole.append(events)
-        for table in TABLES:
-            for grain in ("minutes", "hours"):
+        for table in OF_EVENTS:
+            for grain in ROLLUPS[table]:
                 pd.testing.assert_frame_equal(summed(pieces, table, grain), summed(whole, table, grain))
         pieces.close()
         whole.close()
@@ -259,3 +263,23 @@ def test_a_beginning_that_comes_last_after_a_restart_begins_nothing_anew(tmp_pat
     while store.maintain():
         pass
     assert ux_figures(store, DAY) == observe([event(1, STARTED, at_s=0), event(2, served(), at_s=60)]).figures
+
+
+def test_quarters_are_made_of_the_hours_of_a_store_that_had_none(store: EventStore) -> None:
+    """Brought up to date it says what it said, in each grain, and goes on from there."""
+    log = [event(n, served(401 if n % 5 == 0 else 200), at_s=1_700.0 * n, session=f"s{n % 3}") for n in range(1, 40)]
+    store.append(log[:30])
+    store.fold()
+    said = summed(store, "sessions", "quarters")
+    figures = ux_figures(store, MONTH)
+    store.close()
+    with duckdb.connect(store.path) as connection:
+        for statement in (*BEFORE_QUARTERS, "UPDATE schema_version SET version = 6"):
+            connection.execute(statement)
+    again = EventStore(store.path)
+    pd.testing.assert_frame_equal(summed(again, "sessions", "quarters"), said)
+    assert ux_figures(again, MONTH) == figures == observe(log[:30]).figures
+    again.append(log[30:])
+    again.fold()
+    assert ux_figures(again, MONTH) == observe(log).figures
+    again.close()

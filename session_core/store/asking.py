@@ -11,7 +11,7 @@ import msgspec
 from session_core.store.selection import Filters, TimeRange
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_HOUR_S = 3_600
+_HOUR_S, _QUARTER_S = 3_600, 21_600
 
 
 # Tells a range from the one before it, when both are asked about at once.
@@ -21,7 +21,7 @@ _EACH = "(-1, 9223372036854775807, 60)"
 
 
 class Asked(NamedTuple):
-    """`rows` is a condition for WHERE, `grain` the rollups'; `given` are the values that it names.
+    """`rows` is a condition for WHERE, `grain` that of rollups by session; `given` are the values that it names.
 
     `one_by_one` is for single sessions or users, whom not all rollups tell apart: then `counts` and `values`, where to
     count words and to find values, are the events.
@@ -41,11 +41,15 @@ class Asked(NamedTuple):
 
     @property
     def counts(self) -> str:
-        return f"words{_EACH}" if self.one_by_one else f"all_counts_{self.grain}"
+        return f"words{_EACH}" if self.one_by_one else f"all_counts_{self._by_words}"
 
     @property
     def values(self) -> str:
-        return f"measures{_EACH}" if self.one_by_one else f"all_values_{self.grain}"
+        return f"measures{_EACH}" if self.one_by_one else f"all_values_{self._by_words}"
+
+    @property
+    def _by_words(self) -> str:
+        return "hours" if self.grain == "quarters" else self.grain
 
 
 def asked(span: TimeRange, filters: Filters, *, time: str = "bucket", width_s: int | None = None) -> Asked:
@@ -56,7 +60,7 @@ def asked(span: TimeRange, filters: Filters, *, time: str = "bucket", width_s: i
     rows, given = chosen(filters)
     edges = {"start": moment(span.start_s), "end": moment(span.end_s)}
     within = f"{time} >= $start AND {time} < $end AND {rows}"
-    grain = "hours" if width_s >= _HOUR_S else "minutes"
+    grain = "quarters" if width_s >= _QUARTER_S else "hours" if width_s >= _HOUR_S else "minutes"
     one_by_one = filters.session_id is not None or filters.user_id is not None
     return Asked(grain, within, {**given, **edges}, width_s, one_by_one)
 

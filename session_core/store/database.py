@@ -15,7 +15,7 @@ from session_core.errors import EventStoreError
 from session_core.store import failures
 
 # Version n is what the first n of these make, run once each; a change to the schema is a further file.
-_SCHEMAS = ("schema.sql", "runs.sql", "rollups.sql", "alerts.sql", "owed.sql", "labels.sql")
+_SCHEMAS = ("schema.sql", "runs.sql", "rollups.sql", "alerts.sql", "owed.sql", "labels.sql", "quarters.sql")
 SCHEMA_VERSION = len(_SCHEMAS)
 
 # DuckDB's own checkpoints stall the commit that meets them, so the writer chooses the moment. Merging what earlier ones

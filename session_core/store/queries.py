@@ -261,11 +261,11 @@ GROUP BY reason
 ORDER BY value DESC, previous DESC, reason
 """
 
-_NEWEST = "SELECT max(last_at) AS newest FROM all_sessions_hours WHERE {rows}"
+_NEWEST = "SELECT max(last_at) AS newest FROM all_sessions_quarters WHERE {rows}"
 
 _RELEASES = """
 SELECT min(first_at) AS happened_at, app_version
-FROM all_sessions_hours
+FROM all_sessions_quarters
 WHERE {rows} AND app_version <> ''
 GROUP BY app_version
 HAVING min(first_at) >= $start AND min(first_at) < $end

@@ -19,7 +19,7 @@ _DIMENSIONS = "device, source, policy, app_version, run_id, scenario"
 _UX_DIMENSIONS = f"session_id, user_id, {_DIMENSIONS}"
 
 _SESSIONS = f"""
-SELECT bucket, {_UX_DIMENSIONS},
+SELECT {{bucket}} AS bucket, {_UX_DIMENSIONS},
     sum(events), sum(requests), sum(visible_errors), sum(refreshes_ok), sum(refreshes_failed), sum(retries),
     sum(fallbacks), sum(sign_outs), sum(stuck), min(first_at), max(last_at),
     arg_max(state, state_at), max(state_at), arg_max(edge, edge_at), max(edge_at), arg_max(end_reason, edge_at),
@@ -27,10 +27,12 @@ SELECT bucket, {_UX_DIMENSIONS},
 FROM {{rows}} GROUP BY ALL
 """
 _COUNTS = f"""
-SELECT bucket, {_DIMENSIONS}, kind, outcome, reason, error, step, served, route, call, cause, status, band, sum(n)
+SELECT {{bucket}} AS bucket, {_DIMENSIONS}, kind, outcome, reason, error, step, served, route, call, cause, status, band, sum(n)
 FROM {{rows}} GROUP BY ALL
 """
-_VALUES = f"SELECT bucket, {_DIMENSIONS}, route, measure, bin, sum(n) FROM {{rows}} GROUP BY ALL"
+_VALUES = f"""
+SELECT {{bucket}} AS bucket, {_DIMENSIONS}, route, measure, bin, sum(n) FROM {{rows}} GROUP BY ALL
+"""
 _UX = f"""
 SELECT {{bucket}} AS bucket, {_UX_DIMENSIONS}, bool_or(used), sum(active_us), sum(forced_sign_ins), sum(surfaced_401s),
     sum(excused_ends), sum(requests), sum(auth_errors), sum(answers), sum(reuse_revocations), sum(uses_after_revocation)
@@ -39,18 +41,18 @@ FROM {{rows}} GROUP BY ALL
 _UX_VALUES = f"""
 SELECT {{bucket}} AS bucket, {_UX_DIMENSIONS}, measure, bin, sum(n) FROM {{rows}} GROUP BY ALL HAVING sum(n) <> 0
 """
-_UX_VALUES_HOURS = _UX_VALUES.replace(_UX_DIMENSIONS, _DIMENSIONS)
-_OF_EVENTS = {"sessions": ("marks", _SESSIONS), "counts": ("words", _COUNTS), "values": ("measures", _VALUES)}
-_OF_LEDGER: Mapping[tuple[str, str], str] = {
-    ("ux", "minutes"): _UX,
-    ("ux", "hours"): _UX,
-    ("ux_values", "minutes"): _UX_VALUES,
-    ("ux_values", "hours"): _UX_VALUES_HOURS,
-}
+# Only minutes tell whose values theirs are.
+_UX_VALUES_COARSE = _UX_VALUES.replace(_UX_DIMENSIONS, _DIMENSIONS)
+_MERGED = {"sessions": _SESSIONS, "counts": _COUNTS, "values": _VALUES, "ux": _UX, "ux_values": _UX_VALUES}
+_OF_EVENTS = {"sessions": "marks", "counts": "words", "values": "measures"}
 _FRESH = ("ux_fresh", "ux_values_fresh")
-GRAINS: Mapping[str, int] = {"minutes": 60, "hours": 3600}
+GRAINS: Mapping[str, int] = {"minutes": 60, "hours": 3600, "quarters": 21_600}
 
-ROLLUPS = (*_OF_EVENTS, "ux", "ux_values")
+# Hours have few words and bins already, however long the range.
+ROLLUPS: Mapping[str, Sequence[str]] = {
+    name: ("minutes", "hours") if name in ("counts", "values") else tuple(GRAINS) for name in _MERGED
+}
+TABLES = tuple(f"{name}_{grain}" for name, grains in ROLLUPS.items() for grain in grains)
 
 Statement = tuple[str, Mapping[str, object]]
 
@@ -69,39 +71,58 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 def fold(upto_flush: int) -> Iterator[Statement]:
     """What brings all flushes up to this one into the rollups, in one transaction."""
-    for name, (source, merged) in _OF_EVENTS.items():
-        for grain, width_s in GRAINS.items():
-            rows = merged.format(rows=f"{source}((SELECT unfolded()), $upto, {width_s})")
-            yield f"INSERT INTO {name}_{grain} {rows}", {"upto": upto_flush}
-    yield "INSERT INTO troubles FROM labelled((SELECT unfolded()), $upto)", {"upto": upto_flush}
-    for (name, grain), merged in _OF_LEDGER.items():
-        rows = merged.format(bucket=f"bucket_of(bucket, {GRAINS[grain]})", rows=f"{name}_fresh")
-        yield f"INSERT INTO {name}_{grain} {rows}", {}
+    given = {"upto": upto_flush}
+    for name, grains in ROLLUPS.items():
+        of_name = given if name in _OF_EVENTS else {}
+        yield f"INSERT INTO {name}_minutes {_unfolded(name, 'minutes')}", of_name
+        if "quarters" in grains:
+            # They are made of hours, of which there are few.
+            yield f"CREATE OR REPLACE TEMP TABLE folding AS FROM {name}_hours LIMIT 0", {}
+            yield f"INSERT INTO folding {_unfolded(name, 'hours')}", of_name
+            yield f"INSERT INTO {name}_hours FROM folding", {}
+            yield f"INSERT INTO {name}_quarters {_merged(name, 'quarters', 'folding')}", {}
+        else:
+            yield f"INSERT INTO {name}_hours {_unfolded(name, 'hours')}", of_name
+    yield "DROP TABLE folding", {}
+    yield "INSERT INTO troubles FROM labelled((SELECT unfolded()), $upto)", given
     for table in _FRESH:
         yield f"DELETE FROM {table}", {}
-    yield "UPDATE folded SET flush = $upto", {"upto": upto_flush}
+    yield "UPDATE folded SET flush = $upto", given
 
 
-def merge_since(bucket_us: int) -> Iterator[Statement]:
-    """What leaves one row for each key from this bucket on, in one transaction."""
-    given = {"since": bucket_us}
-    for name in ROLLUPS:
-        for grain in GRAINS:
-            merged = _OF_EVENTS[name][1] if name in _OF_EVENTS else _OF_LEDGER[name, grain]
+def merge_since(moment_us: int) -> Iterator[Statement]:
+    """What leaves one row for each key from the bucket of this moment on, and from its hour at least; in one transaction."""
+    for name, grains in ROLLUPS.items():
+        for grain in grains:
+            width_us = max(GRAINS[grain], GRAINS["hours"]) * 1_000_000
+            given = {"since": moment_us // width_us * width_us}
             table = f"{name}_{grain}"
             kept = f"(FROM {table} WHERE bucket >= make_timestamptz(CAST($since AS BIGINT)))"
             yield f"CREATE OR REPLACE TEMP TABLE merged AS FROM {table} LIMIT 0", {}
-            yield f"INSERT INTO merged {merged.format(bucket='bucket', rows=kept)}", given
+            yield f"INSERT INTO merged {_merged(name, grain, kept)}", given
             yield f"DELETE FROM {table} WHERE bucket >= make_timestamptz(CAST($since AS BIGINT))", given
             yield f"INSERT INTO {table} FROM merged ORDER BY bucket", {}
     yield "DROP TABLE IF EXISTS merged", {}
 
 
+def _unfolded(name: str, grain: str) -> str:
+    """One row for each key, of what has yet to be folded."""
+    if name in _OF_EVENTS:
+        return _merged(name, grain, f"{_OF_EVENTS[name]}((SELECT unfolded()), $upto, {GRAINS[grain]})")
+    return _merged(name, grain, f"{name}_fresh")
+
+
+def _merged(name: str, grain: str, rows: str) -> str:
+    """One row for each key of this grain, from rows of this one or a finer."""
+    text = _UX_VALUES_COARSE if name == "ux_values" and grain != "minutes" else _MERGED[name]
+    return text.format(bucket=f"bucket_of(bucket, {GRAINS[grain]})", rows=rows)
+
+
 # A day is over once another has begun. A huge one stays as it came: sorting it would keep the writer waiting.
 UNSORTED_DAY = """
 SELECT epoch_us(day)
-FROM (SELECT bucket_of(bucket, 86400) AS day, sum(events) AS events FROM sessions_hours GROUP BY ALL)
-WHERE day < (SELECT bucket_of(max(bucket), 86400) FROM sessions_hours)
+FROM (SELECT bucket_of(bucket, 86400) AS day, sum(events) AS events FROM sessions_quarters GROUP BY ALL)
+WHERE day < (SELECT bucket_of(max(bucket), 86400) FROM sessions_quarters)
     AND day NOT IN (SELECT day FROM sorted_days) AND events <= $events_max
 ORDER BY day
 LIMIT 1
@@ -125,13 +146,15 @@ def forget_before(now_s: float, retention: Retention) -> Iterator[Statement]:
     """What drops the rows that are older than they are to be kept. Everything must have been folded before."""
 
     def before(days: float) -> Mapping[str, object]:
-        return {"before": int(now_s - days * 86_400) // 3_600 * 3_600_000_000}
+        quarter_s = GRAINS["quarters"]
+        return {"before": int(now_s - days * 86_400) // quarter_s * quarter_s * 1_000_000}
 
     dropped = "< make_timestamptz(CAST($before AS BIGINT))"
     yield f"DELETE FROM events WHERE happened_at {dropped}", before(retention.events_days)
     yield f"DELETE FROM troubles WHERE happened_at {dropped}", before(retention.hours_days)
-    for name in ROLLUPS:
-        for grain, days in (("minutes", retention.minutes_days), ("hours", retention.hours_days)):
+    for name, grains in ROLLUPS.items():
+        for grain in grains:
+            days = retention.minutes_days if grain == "minutes" else retention.hours_days
             yield f"DELETE FROM {name}_{grain} WHERE bucket {dropped}", before(days)
 
 
@@ -139,15 +162,14 @@ def forget_run(run_id: str) -> Iterator[Statement]:
     """What drops every trace of a simulated run; what was let in from elsewhere under its name is no trace of it."""
     given = {"run_id": run_id}
     yield "DELETE FROM runs WHERE run_id = $run_id", given
-    tables = ["events", "troubles", *(f"{name}_{grain}" for name in ROLLUPS for grain in GRAINS)]
-    for table in (*tables, *_FRESH):
+    for table in ("events", "troubles", *TABLES, *_FRESH):
         yield f"DELETE FROM {table} WHERE run_id = $run_id AND source <> 'import'", given
 
 
 # As far back as there are both events to count anew and the minutes that say what was counted before.
 HORIZON = """
 SELECT coalesce(epoch_us(bucket_of(
-    greatest((SELECT min(happened_at) FROM events), (SELECT min(bucket) FROM ux_minutes)), 3600)), -62135596800000000)
+    greatest((SELECT min(happened_at) FROM events), (SELECT min(bucket) FROM ux_minutes)), 21600)), -62135596800000000)
 """
 _OF_SESSIONS = "session_id IN (SELECT unnest($names)) AND bucket >= make_timestamptz(CAST($horizon AS BIGINT))"
 
@@ -155,18 +177,17 @@ _OF_SESSIONS = "session_id IN (SELECT unnest($names)) AND bucket >= make_timesta
 def forget_use(names: Sequence[str], horizon_us: int) -> Iterator[Statement]:
     """What drops these sessions' part of the score from the horizon on."""
     given = {"names": names, "horizon": horizon_us}
-    taken_back = _UX_VALUES_HOURS.replace("sum(n)", "-sum(n)").format(
-        bucket="bucket_of(bucket, 3600)", rows=f"(FROM ux_values_minutes WHERE {_OF_SESSIONS})"
-    )
     yield "DELETE FROM ux_anew WHERE session_id IN (SELECT unnest($names))", {"names": names}
-    yield f"INSERT INTO ux_values_hours {taken_back}", given
-    for table in (*_FRESH, "ux_minutes", "ux_hours", "ux_values_minutes"):
+    for grain in ("hours", "quarters"):
+        taken_back = _merged("ux_values", grain, f"(FROM ux_values_minutes WHERE {_OF_SESSIONS})")
+        yield f"INSERT INTO ux_values_{grain} {taken_back.replace('sum(n)', '-sum(n)')}", given
+    for table in (*_FRESH, *(f"ux_{grain}" for grain in GRAINS), "ux_values_minutes"):
         yield f"DELETE FROM {table} WHERE {_OF_SESSIONS}", given
 
 
 _HAVE_ROWS = """
 SELECT DISTINCT session_id
-FROM (SELECT session_id FROM ux_fresh UNION ALL SELECT session_id FROM ux_hours UNION ALL SELECT session_id FROM ux_anew)
+FROM (SELECT session_id FROM ux_fresh UNION ALL SELECT session_id FROM ux_quarters UNION ALL SELECT session_id FROM ux_anew)
 WHERE session_id IN (SELECT unnest($names))
 """
 

@@ -26,7 +26,6 @@ SORT_EVENTS_MAX = 2_000_000
 OWED_EVENTS = 100_000
 OWED_EVENTS_MAX = 1_000_000
 
-_HOUR_US = 3_600_000_000
 _BEGINNING_US = -62_135_596_800_000_000
 
 _APPEND = """
@@ -232,12 +231,12 @@ class Upkeep:
             self._may_sort = True
 
     def _merge(self) -> None:
-        """One row for each key in the hours that were folded into several times."""
+        """One row for each key in what was folded into several times."""
         with self._writing:
             oldest_us, self._oldest_us = self._oldest_us, None
         if self._folds > 1 and oldest_us is not None:
             with self._beside() as cursor:
-                for statement, given in rollups.merge_since(oldest_us // _HOUR_US * _HOUR_US):
+                for statement, given in rollups.merge_since(oldest_us):
                     cursor.execute(statement, dict(given))
         self._folds = 0
 
