@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import NamedTuple
@@ -178,13 +179,21 @@ def marked(
         changes: list[tuple[dict[str, bytes], dict[str, bytes], dict[str, bytes]]] = [
             *((query | {name: mark}, form, {}) for name in (*query, MARK)),
             *((query, form | {name: mark}, {}) for name in form if method != "GET"),
-            *((query, form, {name: told}) for name in HEADERS),
+            *((query, form, {name: told}) for name in HEADERS if method in {"GET", "POST"}),
         ]
-        for asked, filled, headers in changes:
-            body = b"" if method == "GET" else encoded(filled.items()) if filled else meant.body
+        for asked, told_in_form, headers in changes:
+            body = b"" if method == "GET" else encoded(told_in_form.items()) if told_in_form else meant.body
             said = head(meant, alive, body, port=port) | headers
             pairs = tuple((name.encode(), value) for name, value in said.items())
-            yield Asked(method, path, encoded(asked.items()), pairs, body)
+            yield Asked(method, filled(path, b"main"), encoded(asked.items()), pairs, body)
+        if "{" in path:
+            yield Asked(method, filled(path, mark), encoded(query.items()), (), b"")
+
+
+def filled(path: str, value: bytes) -> str:
+    """The address with `value` where it has a place for one, as a server hands it over: read, and without a slash."""
+    said = value.decode("utf-8", "replace").replace("/", "")
+    return re.sub(r"\{\w+\}", lambda _place: said or "x", path)
 
 
 @st.composite
@@ -226,4 +235,5 @@ def requests(
     pairs = [(name.encode(), value) for name, value in headers.items()]
     if draw(st.integers(0, 9)) == 0:
         pairs.append((draw(st.sampled_from(HEADERS)).encode(), draw(_header_value)))
-    return Asked(method, path, draw(fields(meant.query, alive)), tuple(pairs), body if method != "GET" else b"")
+    place = filled(path, draw(_value)) if "{" in path and draw(st.booleans()) else filled(path, b"main")
+    return Asked(method, place, draw(fields(meant.query, alive)), tuple(pairs), body if method != "GET" else b"")
