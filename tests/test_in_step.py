@@ -125,3 +125,36 @@ def test_a_reason_that_is_not_known_any_more_is_one_elsewhere() -> None:
             assert other.ended is EndReason.SIGNED_OUT_ELSEWHERE
 
     live(play, store=Forgetful())
+
+
+async def its_grant_revoked(world: World, session: Session) -> None:
+    """The provider takes back what it gave to this session and to no other; its token is served to its end."""
+    tokens = session._tokens.tokens
+    assert tokens is not None
+    assert tokens.refresh_token is not None
+    await world.service.oauth.revoke(tokens.refresh_token)
+    await asyncio.sleep(3600)
+
+
+async def older_than_the_other(_world: World, _session: Session) -> None:
+    await asyncio.sleep(7200 - 30)
+
+
+@pytest.mark.parametrize("end", [signed_out, its_grant_revoked, older_than_the_other])
+def test_what_ended_on_one_device_is_gone_from_the_list_on_the_others(end: End) -> None:
+    """Wherever they live; the user's other session goes on."""
+
+    async def play(world: World) -> None:
+        async with another_process(world) as service:
+            here = await world.session()
+            await asyncio.sleep(60)
+            there = await service.adopt(world.grant(), sent_at=world.clock.boot())
+            listed = [record.session_id for record in await service.sessions_of("ada")]
+            assert set(listed) == {here.session_id, there.session_id}
+            await end(world, here)
+            assert here.ended is not None
+            assert [record.session_id for record in await service.sessions_of("ada")] == [there.session_id]
+            assert there.ended is None
+            assert (await there.client.get("echo")).status_code == 200
+
+    live(play, store=SharedStore(), policy=HOURS_2)

@@ -36,6 +36,7 @@ def sidebar(pages, current, observing) -> None:  # noqa: ANN001 - pages by secti
         signed_in()
         if auth_context.embedded_provider():
             st.badge("Embedded test provider", icon=":material/science:", color="orange")
+            st.caption("A test double: `ada`, `grace` and `alan` sign in with the password `demo`.")
 
 
 def _controls(asked) -> None:  # noqa: ANN001 - what the address asks for
