@@ -72,15 +72,24 @@ def test_a_user_is_warned_stays_is_locked_and_comes_back_to_the_very_page(page: 
 
 
 def test_time_asleep_counts_and_the_app_has_the_last_word(page: Page, app_url: str) -> None:
-    """A page that slept past its limit is covered before the network is back; until then nobody polled or was warned."""
-    asked: list[str] = []
+    """A page that slept past its limit is covered before the network is back; until then it asked and showed nothing."""
+    sent: list[str] = []
     page.clock.install()
     with page.expect_response(lambda answer: answer.url.endswith("/auth/activity")):
-        sign_in(page, f"{app_url}/health")
-    page.on("request", lambda request: asked.append(request.method) if "/auth/activity" in request.url else None)
-    expect(page.get_by_text("Access token").first).to_be_visible()
-    page.clock.run_for(10 * 60_000)
-    assert "GET" not in asked
+        sign_in(page, f"{app_url}/chat")
+    page.on("request", lambda request: sent.append(request.url) if "/auth/activity" in request.url else None)
+    expect(page.get_by_placeholder("Write to ATOM")).to_be_visible()
+    page.clock.run_for(90_000)
+    assert sent == []
+    with page.expect_response("**/auth/activity?act=acted"):
+        for step in range(1, 6):
+            page.mouse.move(20 * step, 300)
+    with page.expect_response("**/auth/activity?act=acted"):
+        page.clock.run_for(60_000)
+    page.clock.run_for(90_000)
+    with page.expect_response("**/auth/activity?act=focus"):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    assert len(sent) == 3
     expect(page.locator("#session-warning")).not_to_be_visible()
 
     page.route(ACTIVITY, lambda route: route.abort())
@@ -90,7 +99,7 @@ def test_time_asleep_counts_and_the_app_has_the_last_word(page: Page, app_url: s
     page.unroute(ACTIVITY)
     page.clock.run_for(6_000)
     expect(cover).not_to_be_visible()
-    expect(page.get_by_text("Access token").first).to_be_visible()
+    expect(page.get_by_placeholder("Write to ATOM")).to_be_visible()
 
 
 def test_one_device_signs_out_another_which_says_why(page: Page, browser: Browser, app_url: str) -> None:
