@@ -10,6 +10,7 @@ import pytest
 from lab_kit import ServedLab, fill, served_lab
 from streamlit.testing.v1 import AppTest
 
+from session_core.web import auth_context
 from session_core.web.sign_in import Seat
 
 PAGES = [
@@ -172,12 +173,15 @@ def test_chat_keeps_what_could_not_be_sent() -> None:
     assert len(app.session_state["talk"]) == 2
 
 
-def test_signing_out_is_a_button(served: ServedLab, signed_in: Seat) -> None:
-    """Afterwards the page asks for a sign-in."""
+def test_signing_out_is_a_button(served: ServedLab, signed_in: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session is over and the browser is sent on; back from the provider, the page asks for a sign-in."""
+    monkeypatch.setattr(auth_context, "_cookie", lambda _lab: "of this browser")
     app = opened(PAGES[2])
     app.button(key="sign_out").click().run()
-    assert "Sign in to chat" in texts(app)
+    assert not app.exception
     assert served.lab.service.get(signed_in.session_id) is None
+    assert served.lab.farewells.take(cookie="of this browser", now=served.lab.clock.boot()) is not None
+    assert "Sign in to chat" in texts(app.run())
 
 
 def test_pages_stay_thin() -> None:

@@ -108,8 +108,8 @@ class AuthContext:
         client = _clients.pop(self.session, None)
         if client is not None:
             client.close()
-        cookie = st.context.cookies.get(self._lab.cookies.session)
-        if self._lab.service.call(self._lab.sign_out(self.session_id, cookie=cookie, return_to=_this_page())):
+        leaving = self._lab.sign_out(self.session_id, cookie=_cookie(self._lab), return_to=_this_page())
+        if self._lab.service.call(leaving):
             # Streamlit sends the browser to /auth/logout, which is a route of ours; nothing else leads out of a page.
             st.logout()
             st.stop()
@@ -233,7 +233,7 @@ _clients: WeakKeyDictionary[Session, httpx.Client] = WeakKeyDictionary()
 def use_auth() -> AuthContext:
     """Who is in front of this page, by the cookie of the browser. Raises SessionCoreError when the app is not running."""
     lab = current()
-    cookie = st.context.cookies.get(lab.cookies.session)
+    cookie = _cookie(lab)
     seat = lab.seats.find(cookie)
     session = None if seat is None else lab.service.get(seat.session_id)
     if session is None and cookie:
@@ -288,6 +288,10 @@ def explain_error(error: Exception) -> bool:
         )
         log.error("A page failed.", exc_info=error)
     return True
+
+
+def _cookie(lab: Lab) -> str | None:
+    return st.context.cookies.get(lab.cookies.session)
 
 
 def _this_page() -> str:
