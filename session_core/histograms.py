@@ -6,16 +6,15 @@ A bin is as wide as 2^(1/32), and a value is read as its bin's middle: at most 1
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from operator import itemgetter
+from itertools import accumulate
 
 import msgspec
 
 BINS_PER_DOUBLING = 32
 SMALLEST = 2.0**-10
 ZERO = -10 * BINS_PER_DOUBLING - 1
-
-_count_of = itemgetter(1)
 
 
 def bin_of(value: float) -> int:
@@ -28,9 +27,10 @@ def value_of(number: int) -> float:
 
 
 class Histogram(msgspec.Struct, frozen=True):
-    """`counts` are pairs of a bin and how many values are in it, in order; no count is 0."""
+    """As many values as `numbers` says are in the bin at the same place of `bins`, which are in order; none is 0."""
 
-    counts: tuple[tuple[int, int], ...] = ()
+    bins: tuple[int, ...] = ()
+    numbers: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Histogram:
@@ -42,11 +42,12 @@ class Histogram(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_counts(cls, counts: Mapping[int, int]) -> Histogram:
-        return cls(tuple((number, count) for number, count in sorted(counts.items()) if count))
+        bins = tuple(sorted(number for number, count in counts.items() if count))
+        return cls(bins, tuple(counts[number] for number in bins))
 
     @property
     def total(self) -> int:
-        return sum(map(_count_of, self.counts))
+        return sum(self.numbers)
 
     def quantile(self, share: float, *, of: int | None = None) -> float:
         """The smallest value that this share reaches at most (nearest rank); 0 without any.
@@ -58,16 +59,13 @@ class Histogram(msgspec.Struct, frozen=True):
         left = math.ceil(share * total) - (total - here)
         if left <= 0:
             return 0.0
-        for number, count in self.counts:
-            left -= count
-            if left <= 0:
-                return value_of(number)
-        return value_of(self.counts[-1][0])
+        reached = bisect_left(list(accumulate(self.numbers)), left)
+        return value_of(self.bins[min(reached, len(self.bins) - 1)])
 
 
 def merge(histograms: Iterable[Histogram]) -> Histogram:
     counts: dict[int, int] = {}
     for histogram in histograms:
-        for number, count in histogram.counts:
+        for number, count in zip(histogram.bins, histogram.numbers, strict=True):
             counts[number] = counts.get(number, 0) + count
     return Histogram.from_counts(counts)

@@ -92,7 +92,7 @@ def _figures(store: EventStore, question: Asked, *keys: str, users: bool = True)
     histograms: dict[Any, dict[str, Histogram]] = {}
     columns = (values.column(name).to_pylist() for name in ("measure", "bins", "ns"))
     for key, measure, bins, ns in zip(_of_keys(values, len(keys)), *columns, strict=True):
-        histograms.setdefault(key, {})[measure] = Histogram(tuple(zip(bins, ns, strict=True)))
+        histograms.setdefault(key, {})[measure] = Histogram(tuple(bins), tuple(ns))
     rows = zip(*(counts.column(name).to_pylist() for name in counted), strict=True)
     return {
         key: UxFigures(**dict(zip(counted, row, strict=True)), **histograms.get(key, {}))  # type: ignore[arg-type]
