@@ -336,10 +336,14 @@ class Session:
         return self._limits.last_activity_at
 
     def hold_to_limits(self) -> None:
-        """Lock or end the session at once if a limit is reached; being asked is no activity."""
+        """Lock or end the session at once if a limit is reached; being asked is no activity.
+
+        What other processes did to it is looked at now and then, whether or not a worker looks after it.
+        """
         now = self._around.clock.boot()
         if self._tokens.tokens is not None and now >= self._limits.reached_at:
             self._enforce(self._limits.verdict(now))
+        self._look_elsewhere(now)
 
     @property
     def auth(self) -> SessionAuth:

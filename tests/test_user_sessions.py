@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from stores import InlineStore
 from test_shared_store import SharedStore, another_process
 from world import World, live
 
@@ -13,10 +16,21 @@ from session_core.events import SessionEnded
 from session_core.session_store import MemorySessionStore
 from session_core.vocabulary import EndReason, State
 
+Store = SharedStore | InlineStore
 
-def test_a_session_of_another_process_is_ended_within_a_minute_and_says_why() -> None:
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "memory":
+        yield SharedStore()
+        return
+    durable = InlineStore.virtual(tmp_path / "sessions.db")
+    yield durable
+    durable.close()
+
+
+def test_a_session_of_another_process_is_ended_within_a_minute_and_says_why(store: Store) -> None:
     """The one that ends it need not know it: the other's calls are refused by then, and no token of it is left."""
-    store = SharedStore()
 
     async def play(world: World) -> None:
         async with another_process(world) as service:
@@ -39,7 +53,7 @@ def test_a_session_of_another_process_is_ended_within_a_minute_and_says_why() ->
     assert world.outcomes("revocation")
 
 
-def test_how_long_another_process_goes_on_with_a_session_that_was_ended() -> None:
+def test_how_long_another_process_goes_on_with_a_session_that_was_ended(store: Store) -> None:
     """Whenever in its round it is ended, at most 60 s; in this process not at all."""
     waits = []
 
@@ -59,14 +73,13 @@ def test_how_long_another_process_goes_on_with_a_session_that_was_ended() -> Non
             await world.service.end_sessions_of(here.user_id, [here.session_id])
             assert here.ended is EndReason.SIGNED_OUT_ELSEWHERE
 
-    live(play, store=SharedStore())
+    live(play, store=store)
     assert len(waits) == 12
     assert 5 < max(waits) <= 60
 
 
-def test_all_of_a_user_s_sessions_are_ended_and_nobody_else_s() -> None:
+def test_all_of_a_user_s_sessions_are_ended_and_nobody_else_s(store: Store) -> None:
     """Those of this process and those of others; whose they are is what counts."""
-    store = SharedStore()
 
     async def play(world: World) -> None:
         async with another_process(world) as service:
@@ -78,8 +91,26 @@ def test_all_of_a_user_s_sessions_are_ended_and_nobody_else_s() -> None:
             await asyncio.sleep(60)
             assert {here.ended, there.ended} == {EndReason.SIGNED_OUT_ELSEWHERE}
             assert other.ended is None
-            assert len(store) == 1
+            assert len(await service.sessions_of(other.user_id)) == 1
             assert await world.service.sessions_of(here.user_id) == ()
+
+    live(play, store=store)
+
+
+def test_who_looks_finds_out_also_where_nobody_looks_after_the_session(store: Store) -> None:
+    """A session whose management is stopped ends as soon as any other once a page asks how it stands."""
+
+    async def play(world: World) -> None:
+        mine = await world.session()
+        async with another_process(world) as service:
+            theirs = await service.adopt(world.grant(), sent_at=world.clock.boot())
+            await theirs.stop_session_management()
+            await asyncio.sleep(100)
+            await world.service.end_sessions_of(mine.user_id, [theirs.session_id])
+            for _ in range(12):
+                theirs.hold_to_limits()
+                await asyncio.sleep(5)
+            assert theirs.ended is EndReason.SIGNED_OUT_ELSEWHERE
 
     live(play, store=store)
 
