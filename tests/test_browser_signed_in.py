@@ -136,7 +136,7 @@ def lose_three_token_lives(app: Served, tab: Tab) -> None:
 
 
 def test_a_user_stays_signed_in_whatever_happens(browser: Browser, context: BrowserContext, tmp_path: Path) -> None:
-    """A lost connection, a second tab, a server that is killed: nobody signs in again, until somebody signs out."""
+    """A lost connection, a second tab, a server that is killed, a reload: nobody signs in again, until somebody signs out."""
     with served(EXAMPLE / "app.py", tmp_path) as app:
         tab = Tab(context)
         tab.page.goto(app.url)
@@ -162,6 +162,8 @@ def test_a_user_stays_signed_in_whatever_happens(browser: Browser, context: Brow
         second.act('"ada"')
         assert tab.loads == [], "neither a login nor a reload"
         assert len(second.loads) == 1
+        second.page.reload()
+        expect(second.page.get_by_text("Hello, Ada Lovelace")).to_be_visible()
         tab.page.get_by_role("button", name="Sign out").click()
         expect(tab.page.get_by_role("link", name="Sign in")).to_be_visible()
 

@@ -17,7 +17,7 @@ from stores import WatchedStore, record
 
 from session_core.service import SessionService
 from session_core.session import Session
-from session_core.session_store import SessionRecord, SessionStoreError
+from session_core.session_store import SessionDamagedError, SessionForeignError, SessionRecord, SessionStoreError
 from session_core.shelf import NoShelf
 from session_core.web.sign_in import Seat, Seats, User
 from session_core.web.taking_up import take_up
@@ -173,13 +173,23 @@ class Resumed:
         self.names: list[str] = []
 
     async def resume(self, session_id: str) -> None:
+        if session_id == "foreign":
+            raise SessionForeignError("A newer version wrote it.")
         self.names.append(session_id)
+
+
+TROUBLE = {
+    "broken": SessionStoreError("The disk is gone."),
+    "damaged": SessionDamagedError("It was changed."),
+    "foreign": SessionForeignError("A newer version wrote it."),
+}
 
 
 class Stored(WatchedStore):
     async def load(self, session_id: str) -> SessionRecord | None:
-        if session_id == "broken":
-            raise SessionStoreError("The disk is gone.")
+        for name, error in TROUBLE.items():
+            if session_id == name:
+                raise error
         return record(session_id, refresh_sent_at=1.0 if session_id == "cut off" else None)
 
 
@@ -195,6 +205,17 @@ def test_refreshes_that_were_cut_off_are_made_up_for_first(monkeypatch: pytest.M
     names = taken_up("a", "b", "cut off", "a", monkeypatch=monkeypatch)
     assert names[0] == "cut off"
     assert sorted(names[1:]) == ["a", "b"]
+
+
+def test_one_session_that_cannot_be_read_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A damaged one is put aside by the service, one of a newer version stays where it is, and the rest go on."""
+    with caplog.at_level(logging.WARNING):
+        names = taken_up("damaged", "foreign", "a", "cut off", monkeypatch=monkeypatch)
+    assert names[0] == "cut off"
+    assert sorted(names[1:]) == ["a", "damaged"]
+    assert "A newer version wrote it." in caplog.text
 
 
 def test_a_store_that_fails_at_the_start_is_left_to_who_comes(

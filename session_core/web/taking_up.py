@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
 from session_core.service import SessionService
-from session_core.session_store import SessionStore, SessionStoreError
+from session_core.session_store import SessionDamagedError, SessionForeignError, SessionStore, SessionStoreError
 from session_core.web.sign_in import Seats
 
 PAUSE_S = 0.02
@@ -31,7 +31,8 @@ async def taking_up(service: SessionService, store: SessionStore | None, seats: 
 async def take_up(service: SessionService, store: SessionStore, seats: Seats) -> None:
     """First those whose refresh was cut off, for a provider answers a spent token only for a while.
 
-    The rest one by one, so that the refreshes they are due for are no crowd. What cannot be read is left for its user.
+    The rest one by one, so that the refreshes they are due for are no crowd. What cannot be read is passed over; where
+    nothing can be, everybody is left to come by themselves.
     """
     try:
         names = tuple(dict.fromkeys(seat.session_id for seat in await seats.stored()))
@@ -43,11 +44,17 @@ async def take_up(service: SessionService, store: SessionStore, seats: Seats) ->
 
 
 async def _was_cut_off(store: SessionStore, session_id: str) -> bool:
-    record = await store.load(session_id)
+    try:
+        record = await store.load(session_id)
+    except (SessionDamagedError, SessionForeignError):
+        return False
     return record is not None and record.refresh_sent_at is not None
 
 
 async def _resume(service: SessionService, names: Iterable[str], *, pause_s: float) -> None:
     for name in names:
-        await service.resume(name)
+        try:
+            await service.resume(name)
+        except SessionForeignError as error:
+            log.warning("%s", error)
         await asyncio.sleep(pause_s)
