@@ -341,7 +341,9 @@ class Session:
         What other processes did to it is looked at now and then, whether or not a worker looks after it.
         """
         now = self._around.clock.boot()
-        if self._tokens.tokens is not None and now >= self._limits.reached_at:
+        if self._tokens.tokens is None:
+            return
+        if now >= self._limits.reached_at:
             self._enforce(self._limits.verdict(now))
         self._look_elsewhere(now)
 
