@@ -18,6 +18,7 @@ from session_core.session import Session
 from session_core.vocabulary import EndReason
 from session_core.web.backchannel import BODY_BYTES_MAX, FORM_TYPE
 from session_core.web.settings import BACKCHANNEL_PATH
+from session_core.web.used_tokens import UsedTokens
 
 EVENTS = {"http://schemas.openid.net/event/backchannel-logout": {}}
 
@@ -153,6 +154,22 @@ def test_a_token_works_once(served: ServedLab, browser: httpx.Client) -> None:
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
     assert "used before" in answer.json()["error_description"]
     assert session_of(served, browser).ended is None
+
+
+def test_a_token_that_another_process_has_used_works_no_more(served: ServedLab, browser: httpx.Client) -> None:
+    """Nor after a restart: what has been used is beside the sessions."""
+    served.sign_in(browser)
+    token = logout_token(served, session_of(served, browser), sid=...)
+    assert post(browser, token).status_code == 200
+    used, lab = served.lab.logouts, served.lab
+    lab.logouts = UsedTokens(used._shelf)
+    try:
+        browser.cookies.clear()
+        served.sign_in(browser)
+        assert "used before" in post(browser, token).json()["error_description"]
+        assert session_of(served, browser).ended is None
+    finally:
+        lab.logouts = used
 
 
 @pytest.mark.parametrize(

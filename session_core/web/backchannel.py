@@ -31,14 +31,14 @@ async def sign_out_from_provider(request: Request) -> Response:
         if provider is None:
             raise TokenVerificationError("A logout token was made by nobody who signs people in here.")
         claims = await lab.service.oauth_of(provider).verify_logout_token(token)
-        if lab.logouts.knows(claims, now=lab.clock.boot()):
+        if await lab.logouts.know(claims, now=lab.clock.boot()):
             raise TokenVerificationError("A logout token was used before; it is not accepted again.")
         await lab.service.end_sessions_at_provider(sub=claims.sub, sid=claims.sid, provider=provider)
+        await lab.logouts.add(claims, now=lab.clock.boot())
     except SessionStoreError:
         return _refused("Not every session could be ended; send a new token.")
     except SessionCoreError as error:
         return _refused(str(error))
-    lab.logouts.add(claims, now=lab.clock.boot())
     return Response(headers=NO_STORE)
 
 

@@ -16,7 +16,6 @@ from session_core.clock import Clock, SystemClock
 from session_core.config import SessionConfig
 from session_core.errors import EventStoreError, ProviderError, SessionCoreError
 from session_core.events import AnyFact, Emit, Event, FaultOrdered, Journal, Origin, SessionEnded
-from session_core.logout_token import SeenTokens
 from session_core.provider import EmbeddedProvider
 from session_core.provider.asgi import ProviderFace
 from session_core.service import SessionService, drop_event
@@ -39,6 +38,7 @@ from session_core.web.sign_in import CookieNames, PendingLogins, Seat, Seats, Us
 from session_core.web.stored_sessions import provider_face, shelf_of, stored_sessions
 from session_core.web.taking_up import taking_up
 from session_core.web.turnstile import Turnstile
+from session_core.web.used_tokens import UsedTokens
 
 T = TypeVar("T")
 log = logging.getLogger("session_lab")
@@ -60,7 +60,7 @@ class Lab(msgspec.Struct, kw_only=True):
     pending: PendingLogins
     seats: Seats
     farewells: Farewells
-    logouts: SeenTokens
+    logouts: UsedTokens
     cookies: CookieNames
     turnstile: Turnstile
     intake: Intake
@@ -237,7 +237,7 @@ async def run_lab(
                 pending=PendingLogins(entropy=secrets.token_bytes, shelf=shelf_of(sessions, config, "login")),
                 seats=Seats(entropy=secrets.token_bytes, shelf=shelf_of(sessions, config, "seat")),
                 farewells=Farewells(),
-                logouts=SeenTokens(),
+                logouts=UsedTokens(shelf_of(sessions, config, "logout")),
                 cookies=cookie_names(config.redirect_uri),
                 turnstile=Turnstile(per_minute=settings.sign_ins_per_minute, burst=SIGN_INS_AT_ONCE_MAX),
                 intake=Intake(
