@@ -43,6 +43,7 @@ SETTINGS: Mapping[str, str] = {
     "api_url": "Relative addresses of `session.client` are under it, and tokens may be sent to its origin",
     "api_origins": "Further origins that tokens may be sent to",
     "allow_insecure_http": "Whether a provider on another machine may be spoken to over http",
+    "prompt": "What the provider is to ask at each sign-in; some give a refresh token only with `consent`",
     "dpop": "Whether tokens are bound to a key of the session's own: never, where the provider offers it, or always",
     "sign_out_by": "How the browser is sent to the provider to sign out: `get` for one that takes no POST, without the ID token",
     "tick_s_max": "Longest pause between two looks at the clocks: how soon a sleep of the device is noticed",

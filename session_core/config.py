@@ -81,6 +81,7 @@ class SessionConfig(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=T
     auth_method: Literal["none", "client_secret_basic", "client_secret_post"] = "none"
     redirect_uri: str
     scope: str = "openid profile offline_access"
+    prompt: Literal["login", "consent", "select_account"] | None = None
     api_url: str = ""
     api_origins: tuple[str, ...] = ()
     allow_insecure_http: bool = False

@@ -225,7 +225,9 @@ class SessionService:
         With the `prompt` "login" the provider asks for proof anew even if it knows the browser.
         """
         oauth = self.oauth_of(provider)
-        login = await oauth.login_request(self._entropy, return_to=return_to, prompt=prompt)
+        # What the configuration asks for is asked for as well: consent may be what a refresh token depends on.
+        prompts = " ".join(dict.fromkeys(filter(None, (prompt, self._configs[provider].prompt))))
+        login = await oauth.login_request(self._entropy, return_to=return_to, prompt=prompts or None)
         return msgspec.structs.replace(login, provider=provider)
 
     async def finish_login(

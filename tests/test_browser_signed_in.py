@@ -181,6 +181,7 @@ def test_it_does_so_with_a_provider_no_one_here_wrote(
         "SESSION_CORE_CLIENT_ID": "session-lab",
         "SESSION_CORE_REDIRECT_URI": "{url}/auth/callback",
         "SESSION_CORE_SCOPE": "openid offline_access",
+        "SESSION_CORE_PROMPT": "consent",
     }
     app = Served(tmp_path / "app.py", tmp_path, **external)
     with oidc_provider(node_path, f"{app.url}/auth/callback") as issuer:

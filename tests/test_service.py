@@ -468,3 +468,27 @@ def test_an_ended_session_says_why_for_an_hour_and_is_then_forgotten() -> None:
         assert world.service.sessions() == (second,)
 
     live(play)
+
+
+@pytest.mark.parametrize(
+    ("configured", "asked", "sent"),
+    [
+        (None, None, None),
+        ("consent", None, "consent"),
+        (None, "login", "login"),
+        ("consent", "login", "login consent"),
+        ("login", "login", "login"),
+    ],
+)
+def test_the_provider_is_asked_for_what_the_configuration_says(
+    configured: str | None, asked: str | None, sent: str | None
+) -> None:
+    """Also where a locked session asks for proof anew: without consent some providers give no refresh token."""
+
+    async def play(world: World) -> None:
+        config = msgspec.structs.replace(world.service.config, prompt=configured)
+        async with SessionService(config, transport=world.service.around.oauth._transport) as service:
+            login = await service.login(prompt=asked)
+            assert httpx.URL(login.url).params.get("prompt") == sent
+
+    live(play)
