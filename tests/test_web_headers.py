@@ -13,6 +13,7 @@ import streamlit
 from lab_kit import ServedLab, served_lab
 from starlette.types import Message, Receive, Scope, Send
 
+from session_core.errors import ConfigError
 from session_core.web.headers import Forbidding, inline_script_hashes, security_headers
 from session_core.web.routes import lab_routes
 
@@ -54,17 +55,47 @@ def test_what_an_answer_says_more_strictly_stands(served: ServedLab) -> None:
 
 def test_under_https_browsers_are_told_to_stay_there() -> None:
     """For a year; over plain HTTP the header would mean nothing."""
-    assert security_headers(is_https=True)["strict-transport-security"] == "max-age=31536000"
-    assert "strict-transport-security" not in security_headers(is_https=False)
+    assert security_headers(is_https=True, allowing={})["strict-transport-security"] == "max-age=31536000"
+    assert "strict-transport-security" not in security_headers(is_https=False, allowing={})
 
 
 def test_only_the_scripts_that_streamlit_brings_may_run() -> None:
     """From this origin, or standing in its page word for word: injected markup finds no script to run."""
-    said = security_headers(is_https=True)["content-security-policy"]
+    said = security_headers(is_https=True, allowing={})["content-security-policy"]
     scripts = next(part for part in said.split("; ") if part.startswith("script-src")).split()[1:]
     page = (Path(streamlit.__file__).parent / "static/index.html").read_text(encoding="utf-8")
     assert len(inline_script_hashes()) == len(re.findall(r"<script(?![^>]*\bsrc=)", page)) > 0
     assert set(scripts) == {"'self'", "'wasm-unsafe-eval'", *inline_script_hashes()}
+
+
+def test_an_app_may_allow_its_pages_more() -> None:
+    """A source more where some are allowed, a source at all where none is; and a frame of its own frees it from both headers."""
+    allowing = {"img-src": "https://a.example https://b.example", "frame-src": "'self'", "frame-ancestors": "'self'"}
+    told = security_headers(is_https=False, allowing=allowing)
+    said = told["content-security-policy"].split("; ")
+    assert "img-src 'self' data: blob: https://a.example https://b.example" in said
+    assert "frame-src 'self'" in said
+    assert "frame-ancestors 'self'" in said
+    assert "default-src 'none'" in said
+    assert "x-frame-options" not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "sources"),
+    [
+        ("img", "https://a.example"),
+        ("img-src", ""),
+        ("img-src", "https://a.example; script-src *"),
+        ("img-src", "https://a.example, default-src *"),
+        ("img-src", "https://a.example\r\nx: y"),
+        ("img-src", "https://é.example"),
+        ("sandbox", "allow-scripts"),
+    ],
+)
+def test_what_cannot_be_allowed_is_named(name: str, sources: str) -> None:
+    """A slip would silently allow nothing, or far too much."""
+    with pytest.raises(ConfigError, match="No more can be allowed under"):
+        security_headers(is_https=False, allowing={name: sources})
 
 
 @pytest.mark.parametrize(
@@ -95,6 +126,6 @@ def test_a_page_of_another_site_opens_no_websocket(headers: dict[str, str], *, l
 
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "websocket", "path": "/_stcore/stream", "headers": pairs}
-    asyncio.run(Forbidding(page, home="https://lab.example/auth/callback")(scope, receive, send))
+    asyncio.run(Forbidding(page, home="https://lab.example/auth/callback", headers={})(scope, receive, send))
     assert reached == (["/_stcore/stream"] if let_in else [])
     assert [message["type"] for message in sent] == ([] if let_in else ["websocket.close"])

@@ -14,20 +14,24 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from session_core.errors import ConfigError
 from session_core.web.origin import own_origins
 
 HSTS_S = 365 * 86_400
 AUTH_PREFIX = "/auth/"
+NOTHING = "'none'"
+# No sign that would end a directive, a policy or a header.
+_SOURCES = re.compile(r"[!-+\--:<-~]+( [!-+\--:<-~]+)*")
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 class Forbidding:
     """Adds the headers that an answer has not set more strictly itself, and refuses websockets of other sites' pages."""
 
-    def __init__(self, app: ASGIApp, *, home: str) -> None:
+    def __init__(self, app: ASGIApp, *, home: str, headers: Mapping[str, str]) -> None:
         self._app = app
         self._own = own_origins(home)
-        self._headers = security_headers(is_https=home.startswith("https://"))
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and not _is_from_here(Headers(scope=scope), self._own):
@@ -53,16 +57,38 @@ class Forbidding:
             await PlainTextResponse("This is no address.\n", 400)(scope, receive, send_forbidding)
 
 
-def forbidding(home: str) -> list[Middleware]:
-    """For `st.App` and Starlette; `home` is an address of the app's own pages."""
-    return [Middleware(Forbidding, home=home)]
+def forbidding(home: str, *, allowing: Mapping[str, str] | None = None) -> list[Middleware]:
+    """For `st.App` and Starlette; `home` is an address of the app's own pages, `allowing` as below. Raises ConfigError."""
+    headers = security_headers(is_https=home.startswith("https://"), allowing=allowing or {})
+    return [Middleware(Forbidding, home=home, headers=headers)]
 
 
-def security_headers(*, is_https: bool) -> Mapping[str, str]:
+def security_headers(*, is_https: bool, allowing: Mapping[str, str]) -> Mapping[str, str]:
+    """`allowing` names what pages load from elsewhere, such as {"img-src": "https://pictures.example"}. Raises ConfigError."""
+    policy = page_policy()
+    for name, sources in allowing.items():
+        if name not in policy or not _SOURCES.fullmatch(sources):
+            raise ConfigError(
+                f"No more can be allowed under {name!r} by {sources!r}; name one of {', '.join(policy)}, "
+                "and sources with spaces between them."
+            )
+        policy[name] = sources if policy[name] == NOTHING else f"{policy[name]} {sources}"
+    always = {
+        "content-security-policy": "; ".join(f"{name} {allowed}" for name, allowed in policy.items()),
+        "cross-origin-opener-policy": "same-origin",
+        "referrer-policy": "same-origin",
+        "x-content-type-options": "nosniff",
+    }
+    unframed = {"x-frame-options": "DENY"} if policy["frame-ancestors"] == NOTHING else {}
+    return always | unframed | ({"strict-transport-security": f"max-age={HSTS_S}"} if is_https else {})
+
+
+def page_policy() -> dict[str, str]:
+    """What Streamlit's own pages need, and nothing else."""
     # Its page compiles a few bytes of WebAssembly, for whole numbers of 64 bits.
     scripts = " ".join(("'self'", "'wasm-unsafe-eval'", *inline_script_hashes()))
-    policy = {
-        "default-src": "'none'",
+    return {
+        "default-src": NOTHING,
         "script-src": scripts,
         # Streamlit's components write their styles into the page as they are drawn.
         "style-src": "'self' 'unsafe-inline'",
@@ -72,19 +98,11 @@ def security_headers(*, is_https: bool) -> Mapping[str, str]:
         "connect-src": "'self'",
         "worker-src": "'self' blob:",
         "manifest-src": "'self'",
-        "base-uri": "'none'",
+        "frame-src": NOTHING,
+        "base-uri": NOTHING,
         "form-action": "'self'",
-        "frame-ancestors": "'none'",
+        "frame-ancestors": NOTHING,
     }
-    always = {
-        "content-security-policy": "; ".join(f"{name} {allowed}" for name, allowed in policy.items()),
-        "cross-origin-opener-policy": "same-origin",
-        "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-        "referrer-policy": "same-origin",
-        "x-content-type-options": "nosniff",
-        "x-frame-options": "DENY",
-    }
-    return always | ({"strict-transport-security": f"max-age={HSTS_S}"} if is_https else {})
 
 
 def inline_script_hashes() -> tuple[str, ...]:

@@ -24,9 +24,12 @@ def with_sessions(
     called: str = "This app",
     environment: Mapping[str, str] | None = None,
     beside: Callable[[Lab], AbstractContextManager[object]] = nullcontext,
+    allowing: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What `st.App` takes so that its users sign in and stay signed in; `beside` is held while it runs.
 
+    `allowing` says what pages load from elsewhere, by the names of a content security policy: a map needs
+    {"connect-src": "https://basemaps.cartocdn.com"}, a component in a frame {"frame-src": "'self'", "frame-ancestors": "'self'"}.
     It is configured by the variables of docs/configuration.md. Raises SystemExit with a sentence that says what is wrong.
     """
     told = os.environ if environment is None else environment
@@ -37,6 +40,7 @@ def with_sessions(
         alert_settings(settings)
         with stored_sessions(settings, told, config):
             pass  # What is wrong with the file is said before anything else is started.
+        middleware = forbidding(config.redirect_uri, allowing=allowing)
     except ConfigError as error:
         raise SystemExit(f"{called} cannot start. {error}") from None
 
@@ -49,6 +53,6 @@ def with_sessions(
     return {
         "lifespan": lifespan,
         "routes": lab_routes(),
-        "middleware": forbidding(config.redirect_uri),
+        "middleware": middleware,
         "on_script_error": explain_error,
     }
