@@ -183,7 +183,8 @@ class Seats:
 
     async def leave(self, session_id: str) -> None:
         for held in (self._seats, self._unwritten):
-            for key in [key for key, seat in held.items() if seat.session_id == session_id]:
+            # Copied at once, for `find` moves what it finds, and any thread may ask.
+            for key in [key for key, seat in tuple(held.items()) if seat.session_id == session_id]:
                 del held[key]
         await _tried(self._shelf.remove_of(session_id))
 
