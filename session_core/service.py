@@ -21,7 +21,7 @@ from session_core.deadlines import LoopStatistics
 from session_core.errors import ConfigError, LoginRequest, SessionCoreError
 from session_core.events import Emit, Event, Journal, Origin, PersistFailed
 from session_core.fallback_auth_manager import ClientCredential, StoredCredential, UserAgent
-from session_core.jwt_checks import sid_of, subject_of
+from session_core.jwt_checks import subject_of
 from session_core.oauth_client import OAuthClient
 from session_core.prover import Prover
 from session_core.session import Session, Surroundings
@@ -388,13 +388,13 @@ class SessionService:
             if session.ended is None
             and session.oauth is oauth
             and named in (None, session.user_id)
-            and (sid is None or sid_of(session.id_token()) == sid)
+            and (sid is None or session.known_sid() == sid)
         ]
         await asyncio.gather(*(session.sign_out(reason) for session in here))
         ended = len(here)
         for user_id in {session.user_id for session in here} if named is None else {named}:
             records = await self._store.list_of(user_id)
-            meant = [r.session_id for r in records if sid is None or sid_of(r.tokens.id_token) == sid]
+            meant = [record.session_id for record in records if sid is None or record.known_sid() == sid]
             ended += await self.end_sessions_of(user_id, meant, reason=reason)
         return ended
 

@@ -29,7 +29,7 @@ from session_core.events import (
     UserActed,
 )
 from session_core.fallback_auth_manager import FallbackAuthManager, StoredCredential, UserAgent
-from session_core.jwt_checks import read_unverified, subject_of
+from session_core.jwt_checks import read_unverified, sid_of, subject_of
 from session_core.oauth_client import OAuthClient
 from session_core.prover import Prover
 from session_core.refresh_troubles import RefreshTroubles
@@ -118,6 +118,7 @@ class Session:
         "_managed",
         "_persist_at",
         "_retry",
+        "_sid",
         "_subject",
         "_swept_at",
         "_tasks",
@@ -199,6 +200,7 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._managed = self._closed = self._maintaining = False
         self._subject = subject
+        self._sid: str | None = None
         self._swept_at = self._looked_at = clock.boot()
         self._beat_at: float | None = None
         self._persist_at: float | None = None
@@ -224,6 +226,7 @@ class Session:
         if self._subject is not None and grant.id_token is not None and subject_of(grant.id_token) != self._subject:
             raise TokenVerificationError("These tokens belong to another user; give that user a session of their own.")
         now = self._around.clock.boot()
+        self._sid = sid_of(grant.id_token)
         self._limits.begin(now, now)
         self._kept_activity_at = now
         self._machine.fire(Signal.SIGN_IN_STARTED)
@@ -237,6 +240,7 @@ class Session:
     def resume_from(self, record: SessionRecord) -> None:
         """Go on from a stored record after a restart."""
         self.seen_on = SeenOn(record.device, record.address)
+        self._sid = record.sid
         self._limits.begin(record.started_at, record.last_activity_at)
         self._kept_activity_at = record.last_activity_at
         self._keeper.resume(record)
@@ -264,6 +268,10 @@ class Session:
         """What tells the provider who signs out; None where it gave none or the session is over."""
         tokens = self._tokens.tokens
         return None if tokens is None else tokens.id_token
+
+    def known_sid(self) -> str | None:
+        """The session at the provider that this one belongs to, if the provider says."""
+        return sid_of(self.id_token()) or self._sid
 
     # The six calls.
 
@@ -592,6 +600,7 @@ class Session:
             device=self.seen_on.device,
             address=self.seen_on.address,
             issuer=self._around.config.issuer,
+            sid=self._sid,
         )
 
     def _note_start(self, *, resumed: bool) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from session_core.errors import SessionCoreError
+from session_core.jwt_checks import sid_of
 from session_core.tokens import TokenSet
 from session_core.vocabulary import EndReason
 
@@ -48,7 +49,8 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     `refresh_sent_at` is set while a refresh is under way: found after a crash, the refresh token may be spent.
     `lease_until` is the boot second up to which the process that refreshes is known to live.
     `device` and `address` are what its user knows it by: see SeenOn. `issuer` is whose tokens they are: they go to
-    nobody else, whatever is configured when the session is taken up again.
+    nobody else, whatever is configured when the session is taken up again. `sid` is the session there, as it was called
+    at sign-in: later ID tokens need not repeat it.
     """
 
     session_id: str
@@ -62,6 +64,10 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     device: str = ""
     address: str = ""
     issuer: str = ""
+    sid: str | None = None
+
+    def known_sid(self) -> str | None:
+        return sid_of(self.tokens.id_token) or self.sid
 
 
 class SessionStore(Protocol):

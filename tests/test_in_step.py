@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import jwt
+import msgspec
 import pytest
 from test_shared_store import SharedStore, another_process, beside
 from world import World, live, with_
@@ -105,6 +107,30 @@ def test_a_session_at_the_provider_takes_only_its_own_along() -> None:
             assert await world.service.end_sessions_at_provider(sub=None, sid="another") == 0
             await asyncio.sleep(SEEN_WITHIN_S)
             assert {here.ended, there.ended} == {None}
+
+    live(play, store=SharedStore())
+
+
+def test_a_session_knows_its_own_at_the_provider_whatever_later_tokens_say() -> None:
+    """An ID token that a refresh brings need not name the session; one that rests in the store is found as well."""
+
+    async def play(world: World) -> None:
+        claims = {"sub": "ada", "sid": "s1"}
+        id_token = jwt.encode(claims, "k" * 32, algorithm="HS256")
+        async with another_process(world) as service:
+            here, there = [
+                await at.adopt(msgspec.structs.replace(world.grant(), id_token=id_token), sent_at=world.clock.boot())
+                for at in (world.service, service)
+            ]
+            await asyncio.sleep(3600)
+            for session in (here, there):
+                assert session.claims()["sub"] == "ada"
+                assert "sid" not in session.claims()
+            await service.let_go(there.session_id)
+            assert await world.service.end_sessions_at_provider(sub="ada", sid="another") == 0
+            assert await world.service.end_sessions_at_provider(sub="ada", sid="s1") == 2
+            assert here.ended is EndReason.SIGNED_OUT_AT_PROVIDER
+            assert await service.resume(there.session_id) is None
 
     live(play, store=SharedStore())
 
