@@ -83,7 +83,7 @@ def served_lab(
             loaders.detach()
 
     up = threading.Event()
-    app = Starlette(routes=lab_routes(), middleware=forbidding(served.url), lifespan=lifespan)
+    app = Starlette(routes=lab_routes(), middleware=forbidding(served.url, address=address), lifespan=lifespan)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
     thread.start()

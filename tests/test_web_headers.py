@@ -112,6 +112,27 @@ def test_what_cannot_be_allowed_is_named(name: str, sources: str) -> None:
 )
 def test_a_page_of_another_site_opens_no_websocket(headers: dict[str, str], *, let_in: bool) -> None:
     """Streamlit itself lets in any port of this machine; its pages act with the cookie of whoever looks at them."""
+    asked_from(headers, home="https://lab.example/auth/callback", is_private=False, let_in=let_in)
+
+
+@pytest.mark.parametrize(
+    ("headers", "let_in"),
+    [
+        ({"origin": "http://127.0.0.1:8501", "host": "127.0.0.1:8501"}, True),
+        ({"origin": "http://localhost:8501", "host": "localhost:8501"}, True),
+        ({"origin": "http://[::1]:9", "host": "[::1]:9"}, True),
+        ({"origin": "http://localhost", "host": "localhost"}, True),
+        ({"origin": "http://evil.example:8501", "host": "evil.example:8501"}, False),
+        ({"origin": "http://127.0.0.1.evil.example", "host": "127.0.0.1.evil.example"}, False),
+        ({"origin": "http://localhost:9999", "host": "127.0.0.1:8501"}, False),
+    ],
+)
+def test_a_name_made_up_for_this_machine_opens_no_websocket(headers: dict[str, str], *, let_in: bool) -> None:
+    """DNS rebinding: to the browser, a page of evil.example asks its own host, which has this machine's address by now."""
+    asked_from(headers, home="http://127.0.0.1:8501/auth/callback", is_private=True, let_in=let_in)
+
+
+def asked_from(headers: dict[str, str], *, home: str, is_private: bool, let_in: bool) -> None:
     reached: list[str] = []
     sent: list[Message] = []
 
@@ -126,6 +147,6 @@ def test_a_page_of_another_site_opens_no_websocket(headers: dict[str, str], *, l
 
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "websocket", "path": "/_stcore/stream", "headers": pairs}
-    asyncio.run(Forbidding(page, home="https://lab.example/auth/callback", headers={})(scope, receive, send))
+    asyncio.run(Forbidding(page, home=home, is_private=is_private, headers={})(scope, receive, send))
     assert reached == (["/_stcore/stream"] if let_in else [])
     assert [message["type"] for message in sent] == ([] if let_in else ["websocket.close"])

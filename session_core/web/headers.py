@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from session_core.errors import ConfigError
+from session_core.provider_metadata import is_loopback
 from session_core.web.origin import own_origins
 
 HSTS_S = 365 * 86_400
@@ -28,13 +29,14 @@ _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 class Forbidding:
     """Adds the headers that an answer has not set more strictly itself, and refuses websockets of other sites' pages."""
 
-    def __init__(self, app: ASGIApp, *, home: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, app: ASGIApp, *, home: str, is_private: bool, headers: Mapping[str, str]) -> None:
         self._app = app
         self._own = own_origins(home)
+        self._is_private = is_private
         self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket" and not _is_from_here(Headers(scope=scope), self._own):
+        if scope["type"] == "websocket" and not self._is_from_here(Headers(scope=scope)):
             # Before it is accepted, so the browser gets 403.
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -56,11 +58,25 @@ class Forbidding:
             # RFC 3986 §2: what is not ASCII comes percent-encoded, and whoever reads addresses relies on it.
             await PlainTextResponse("This is no address.\n", 400)(scope, receive, send_forbidding)
 
+    def _is_from_here(self, headers: Headers) -> bool:
+        """What is no browser says no origin; a page says the one it came from: ours, or that of the host it asks.
 
-def forbidding(home: str, *, allowing: Mapping[str, str] | None = None) -> list[Middleware]:
-    """For `st.App` and Starlette; `home` is an address of the app's own pages, `allowing` as below. Raises ConfigError."""
+        Where the app listens on this machine only, a host of another name is one that was given this machine's address.
+        """
+        origin, host = headers.get("origin"), headers.get("host", "")
+        if origin is None or origin in self._own:
+            return True
+        return origin.partition("://")[2] == host and (not self._is_private or _is_this_machine(host))
+
+
+def forbidding(home: str, *, address: str | None = None, allowing: Mapping[str, str] | None = None) -> list[Middleware]:
+    """For `st.App` and Starlette. `home` is an address of the app's own pages, `address` the one it listens at.
+
+    `allowing` is as below. Raises ConfigError.
+    """
     headers = security_headers(is_https=home.startswith("https://"), allowing=allowing or {})
-    return [Middleware(Forbidding, home=home, headers=headers)]
+    is_private = address is not None and is_loopback(address)
+    return [Middleware(Forbidding, home=home, is_private=is_private, headers=headers)]
 
 
 def security_headers(*, is_https: bool, allowing: Mapping[str, str]) -> Mapping[str, str]:
@@ -117,7 +133,6 @@ def inline_script_hashes() -> tuple[str, ...]:
     )
 
 
-def _is_from_here(headers: Headers, own: frozenset[str]) -> bool:
-    """What is no browser says no origin; a page says the one it came from, which is ours or that of the very same host."""
-    origin = headers.get("origin")
-    return origin is None or origin in own or origin.partition("://")[2] == headers.get("host")
+def _is_this_machine(host: str) -> bool:
+    name, _, port = host.rpartition(":")
+    return is_loopback((name if port.isdecimal() else host).strip("[]"))

@@ -40,7 +40,7 @@ def with_sessions(
         alert_settings(settings)
         with stored_sessions(settings, told, config):
             pass  # What is wrong with the file is said before anything else is started.
-        middleware = forbidding(config.redirect_uri, allowing=allowing)
+        middleware = forbidding(config.redirect_uri, address=address, allowing=allowing)
     except ConfigError as error:
         raise SystemExit(f"{called} cannot start. {error}") from None
 
