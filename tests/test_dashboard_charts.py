@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
+import plotly.io as pio
 import pytest
 
-from session_core.dashboard import charts, theme
+from session_core.dashboard import charts, figures, theme
 from session_core.session_health import HealthInputs, health
 from session_core.store import TimeRange
 from session_core.vocabulary import Band, State
@@ -28,6 +31,15 @@ def test_every_bucket_of_the_range_is_drawn() -> None:
     drawn = dict(zip(figure.data[0].x, figure.data[0].y, strict=True))
     assert list(drawn.values())[:3] == [2, 0, 0]
     assert len(drawn) == 3600 // SPAN.bucket_width_s + 1
+
+
+def test_a_finished_figure_sends_what_it_was_and_makes_it_once() -> None:
+    """Streamlit asks for it at every rerun of every reader."""
+    figure = charts.states_over_time(states((0, State.ACTIVE, 2), (600, State.ACTIVE, 1)), SPAN)
+    finished = figures.Finished(figure)
+    assert json.loads(pio.to_json(finished.to_dict(), validate=False)) == json.loads(figure.to_json())
+    assert finished.to_dict() is finished.to_dict()
+    assert finished.layout.height == figure.layout.height
 
 
 def test_states_wear_their_colours() -> None:

@@ -11,7 +11,6 @@ from session_core.web import auth_context
 
 ANSWER_PX = 30
 OPEN = "open_page"
-OPEN = "open_page"
 
 
 def sidebar(pages, current, observing) -> None:  # noqa: ANN001 - pages by section, the one that is open
@@ -19,9 +18,6 @@ def sidebar(pages, current, observing) -> None:  # noqa: ANN001 - pages by secti
     with st.sidebar:
         if current in observing:
             selection.remember()
-        if st.session_state.get(OPEN) != current.url_path:
-            st.session_state[OPEN] = current.url_path
-            waiting.forget()
         if st.session_state.get(OPEN) != current.url_path:
             st.session_state[OPEN] = current.url_path
             waiting.forget()

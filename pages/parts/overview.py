@@ -85,7 +85,7 @@ def _draw_changed(card, shown) -> None:  # noqa: ANN001
         st.subheader(card.title, anchor=False)
         try:
             with waiting.skeleton(card.key, view, card.height_px):
-                moved = _moved(view)
+                moved = loaders.kept("overview_moved", view, _moved)
         except EventStoreError:
             st.caption("It comes back with the event store.")
             return

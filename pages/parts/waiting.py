@@ -10,7 +10,12 @@ SEEN = "seen"
 @contextmanager
 def skeleton(key, shown, height_px):  # noqa: ANN001, ANN201 - whose place it is, what is looked at
     """Only where this reader has not seen it yet. Streamlit's own is shown by a timer, whose thread outlives its run."""
-    hole = st.skeleton(height=height_px) if _unseen(key, shown) else st.empty()
+    if not _unseen(key, shown):
+        # The place stays, or all that follows would move up.
+        st.empty()
+        yield
+        return
+    hole = st.skeleton(height=height_px)
     try:
         yield
     finally:

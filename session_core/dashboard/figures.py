@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -85,6 +86,17 @@ def marked(figure: go.Figure, marks: Sequence[Mark], span: TimeRange, *, zone: s
 def fitted(figure: go.Figure, height_px: int) -> go.Figure:
     """As high as its place."""
     return figure.update_layout(height=height_px)
+
+
+class Finished(go.Figure):  # type: ignore[misc]
+    """A figure that does not change any more, so that what a browser is sent is made of it once, not for each reader."""
+
+    def __init__(self, figure: go.Figure) -> None:
+        super().__init__(figure)
+        self._sent = json.loads(figure.to_json())
+
+    def to_dict(self) -> Any:
+        return self._sent
 
 
 def local(moments: pd.Index, zone: str) -> pd.DatetimeIndex:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 import pandas as pd
@@ -13,7 +14,7 @@ import streamlit as st
 from session_core.clock import SystemClock
 from session_core.dashboard import lab_loaders, recorded, session_words
 from session_core.dashboard.cards import Answer, Card
-from session_core.dashboard.figures import fitted
+from session_core.dashboard.figures import Finished, fitted
 from session_core.dashboard.filling import Filling
 from session_core.dashboard.freshness import SteadyCount
 from session_core.dashboard.session_words import Opened
@@ -38,6 +39,8 @@ OPENED_MAX = 8
 WORK_END_S_MAX = 5.0
 # A log of what a session does says nothing new by these.
 QUIET_KINDS = frozenset({"UserActed", "ClockSkewEstimated"})
+
+T = TypeVar("T")
 
 Question = Callable[[EventStore, TimeRange, Filters], pd.DataFrame]
 QUESTIONS: dict[str, Question] = {
@@ -90,13 +93,19 @@ def now_s() -> float:
 
 
 def load(question: str, span: TimeRange, filters: Filters) -> pd.DataFrame:
-    """Raises EventStoreError, whose sentence the page shows."""
+    """Nobody may change it. Raises EventStoreError, whose sentence the page shows."""
     return _answer(question, span.start_s, span.end_s, filters, _version())
 
 
 def ask(card: Card, view: View) -> Answer:
     """What a card shows, drawn once for everybody who looks at the same; nobody may change it."""
-    return _drawn(card.key, view, (*_version(), int(now_s() // STALE_S)), card)
+    return kept(card.key, view, lambda view: _finished(card, view))
+
+
+def kept(key: str, view: View, ask: Callable[[View], T]) -> T:
+    """What is asked under that key, once for everybody who looks at the same; nobody may change it."""
+    found: T = _kept(key, view, (*_version(), int(now_s() // STALE_S)), ask)
+    return found
 
 
 def load_both(question: str, view: View) -> tuple[pd.DataFrame, pd.DataFrame | None]:
@@ -115,10 +124,9 @@ def scored(view: View) -> tuple[UxScore, float]:
 def options(span: TimeRange, filters: Filters) -> Mapping[str, Sequence[str]]:
     """What can be filtered by, the values of most sessions first; nothing while the store cannot be used."""
     try:
-        found = load("filter_values", span, filters)
+        return _options(span.start_s, span.end_s, filters, _version())
     except EventStoreError:
         return {}
-    return {str(column): [str(value) for value in rows["value"]] for column, rows in found.groupby("column")}
 
 
 def sessions(view: View) -> int:
@@ -193,37 +201,47 @@ def _opened() -> EventStore:
 
 def _version() -> tuple[str, int]:
     """Tells what was asked before the newest events from what is asked after them; in steps, for a busy store."""
-    now = _opened().statistics()
-    return now.path, _appended.read(now.appended, _clock.boot())
+    store = _opened()
+    return str(store.path), _appended.read(store.appended, _clock.boot())
+
+
+def _finished(card: Card, view: View) -> Answer:
+    answer = card.ask(view)
+    return answer if answer.figure is None else answer._replace(figure=Finished(fitted(answer.figure, card.height_px)))
 
 
 @st.cache_resource(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={View: msgspec.json.encode})
-def _drawn(key: str, view: View, version: tuple[str, int, int], _card: Card) -> Answer:
-    assert key == _card.key
+def _kept(key: str, view: View, version: tuple[str, int, int], _ask: Callable[[View], Any]) -> Any:
+    assert key
     assert version
-    answer = _card.ask(view)
-    return answer if answer.figure is None else answer._replace(figure=fitted(answer.figure, _card.height_px))
+    return _ask(view)
 
 
-@st.cache_data(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
+@st.cache_resource(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
 def _answer(question: str, start_s: float, end_s: float, filters: Filters, version: tuple[str, int]) -> pd.DataFrame:
     assert version
     return QUESTIONS[question](_opened(), TimeRange(start_s, end_s), filters)
 
 
-@st.cache_data(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
+@st.cache_resource(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
+def _options(start_s: float, end_s: float, filters: Filters, version: tuple[str, int]) -> Mapping[str, Sequence[str]]:
+    found = _answer("filter_values", start_s, end_s, filters, version)
+    return {str(column): [str(value) for value in rows["value"]] for column, rows in found.groupby("column")}
+
+
+@st.cache_resource(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
 def _newest(filters: Filters, version: tuple[str, int]) -> datetime | None:
     assert version
     return queries.newest_event_at(_opened(), filters)
 
 
-@st.cache_data(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
+@st.cache_resource(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
 def _scored(start_s: float, end_s: float, filters: Filters, version: tuple[str, int]) -> UxScore:
     assert version
     return ux_queries.ux_score(_opened(), TimeRange(start_s, end_s), filters)
 
 
-@st.cache_data(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
+@st.cache_resource(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
 def _sessions_found(
     start_s: float, end_s: float, filters: Filters, search: str, only: str, version: tuple[str, int]
 ) -> pd.DataFrame:

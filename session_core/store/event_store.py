@@ -120,6 +120,11 @@ class EventStore:
         with self._database.cursor() as cursor:
             return cursor.sql(sql, params=dict(parameters or {})).to_arrow_table()
 
+    @property
+    def appended(self) -> int:
+        """Events since it was opened."""
+        return self._upkeep.appended
+
     def checkpoint(self, *, log_bytes_min: int = 1) -> bool:
         """Fold the log into the file if the log is that long and the disk has room for it; whether it was done."""
         log_bytes = self._database.log_bytes
@@ -136,7 +141,7 @@ class EventStore:
             path=str(self.path),
             file_bytes=self._database.file_bytes,
             log_bytes=self._database.log_bytes,
-            appended=self._upkeep.appended,
+            appended=self.appended,
         )
 
     def close(self) -> None:
