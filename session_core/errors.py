@@ -34,7 +34,8 @@ class LoginRequest(Discreet, frozen=True, kw_only=True):
     """Where to send the user to sign in, and what the call-back needs afterwards. Only `return_to` is fit to be shown.
 
     `dpop_key` is the key the session's tokens will be bound to, if they are to be bound. `provider` is who was asked,
-    where there are several: nobody else's answer is taken.
+    where there are several: nobody else's answer is taken. `proof_from` is the second of the provider's clock since which
+    the user must have proved who they are, if they must.
     """
 
     url: str
@@ -44,6 +45,7 @@ class LoginRequest(Discreet, frozen=True, kw_only=True):
     return_to: str
     dpop_key: ProofKey | None = None
     provider: str = ""
+    proof_from: float | None = None
 
     def shown(self) -> tuple[str, ...]:
         return ("return_to",)

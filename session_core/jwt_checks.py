@@ -192,6 +192,15 @@ def check_id_claims(claims: Claims, *, issuer: str, client_id: str) -> None:
         raise TokenVerificationError("An ID token was handed to another client (its azp differs); it is not accepted.")
 
 
+def check_proof(claims: Claims, proof_from: float | None) -> None:
+    """That the user proved who they are since that second of the provider's clock (OIDC Core §3.1.2.1, max_age).
+
+    What asks for it stands in an address, which whoever sits at the browser can change; so the answer counts.
+    """
+    if proof_from is not None and (claims.auth_time is None or claims.auth_time < proof_from - LEEWAY_S):
+        raise TokenVerificationError("You were not asked who you are; sign in once more, with your password.")
+
+
 def read_claims(payload: bytes) -> Claims:
     try:
         return msgspec.json.decode(payload, type=Claims)

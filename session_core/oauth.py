@@ -105,10 +105,11 @@ def make_login_request(
     return_to: str,
     prompt: str | None = None,
     dpop_key: ProofKey | None = None,
+    proof_from: float | None = None,
 ) -> LoginRequest:
     """Authorization code with PKCE S256 (RFC 7636), a state and a nonce; `return_to` is a path of this app.
 
-    With a key the code is of no use to whoever does not have it (RFC 9449 §10).
+    With a key the code is of no use to whoever does not have it (RFC 9449 §10). `proof_from`: see `check_proof`.
     """
     if not registration.redirect_uri:
         raise ConfigError("redirect_uri must be set before a user can sign in.")
@@ -128,6 +129,7 @@ def make_login_request(
         "code_challenge_method": "S256",
         **({"prompt": prompt} if prompt else {}),
         **({"dpop_jkt": dpop_key.thumbprint} if dpop_key else {}),
+        **({"max_age": "0"} if proof_from is not None else {}),
     }
     return LoginRequest(
         url=_with_query(metadata.authorization_endpoint, asked),
@@ -136,6 +138,7 @@ def make_login_request(
         code_verifier=code_verifier,
         return_to=return_to,
         dpop_key=dpop_key,
+        proof_from=proof_from,
     )
 
 

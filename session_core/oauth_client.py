@@ -24,7 +24,7 @@ from session_core.errors import (
 )
 from session_core.events import KeysFetched, Record
 from session_core.http_answers import is_portal
-from session_core.jwt_checks import check_id_claims, read_unverified
+from session_core.jwt_checks import check_id_claims, check_proof, read_unverified
 from session_core.logout_token import LogoutClaims, verify_logout_token
 from session_core.oauth import (
     Claims,
@@ -140,6 +140,8 @@ class OAuthClient:
     ) -> LoginRequest:
         """Where to send a user. The tokens to come are bound to `dpop_key`, or to a new key where that is wanted."""
         metadata = await self.metadata()
+        # Not every provider says when it asked; of one that does not, no more can be wanted.
+        provable = "auth_time" in (metadata.claims_supported or ())
         return oauth.make_login_request(
             metadata,
             self.registration,
@@ -147,6 +149,7 @@ class OAuthClient:
             return_to=return_to,
             prompt=prompt,
             dpop_key=dpop_key or self._new_key(metadata, entropy),
+            proof_from=self.provider_now() if provable and "login" in (prompt or "").split() else None,
         )
 
     def _new_key(self, metadata: ProviderMetadata, entropy: Entropy) -> ProofKey | None:
@@ -177,7 +180,7 @@ class OAuthClient:
         if isinstance(answer, TokenRefusal):
             raise oauth.refusal_error(answer)
         if answer.id_token is not None:
-            await self.verify_id_token(answer.id_token, nonce=login.nonce)
+            check_proof(await self.verify_id_token(answer.id_token, nonce=login.nonce), login.proof_from)
         elif "openid" in self.registration.scope.split():
             raise TokenVerificationError(
                 "The provider gave no ID token although openid was asked for; check its setup."

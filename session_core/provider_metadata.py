@@ -29,6 +29,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True, kw_only=True):
     end_session_endpoint: str | None = None
     authorization_response_iss_parameter_supported: bool = False
     dpop_signing_alg_values_supported: tuple[str, ...] | None = None
+    claims_supported: tuple[str, ...] | None = None
 
 
 def is_secure_url(url: str, *, allow_insecure_http: bool = False) -> bool:

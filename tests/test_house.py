@@ -20,6 +20,7 @@ LONG = {
     "session_core/deadlines.py": "one loop for every deadline, and how it knows that the device slept",
     "session_core/doctor.py": "everything that can be wrong with a machine, one function each",
     "session_core/events.py": "every event, one class each",
+    "session_core/oauth.py": "what a provider is asked in a session's life, and how each answer is read, side by side",
     "session_core/service.py": "every session of a process, from sign-in to sweep, and what they share",
     "session_core/session.py": "the face of a session and what the worker asks of it",
     "session_core/sim/scenario.py": "the schema of a scenario file and its reader, which names every mistake by its line",

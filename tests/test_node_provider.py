@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from session_core.config import PROFESSIONAL, SessionConfig
-from session_core.errors import LoginRequiredError, ProviderError
+from session_core.errors import LoginRequiredError, ProviderError, TokenVerificationError
 from session_core.events import Event, KeysFetched, RefreshFailed, SessionEnded, TokenRefreshed, TokenRevoked
 from session_core.provider.user_agent import HeadlessUserAgent
 from session_core.refresh_plan import ProviderProfile
@@ -260,6 +260,25 @@ def test_a_code_works_once(peer: Peer) -> None:
             callback = await agent.sign_in(login, "ada", "demo")
             await service.finish_login(callback, login)
             with pytest.raises(ProviderError, match="provider"):
+                await service.finish_login(callback, login)
+
+    asyncio.run(main())
+
+
+def test_who_must_prove_it_anew_is_asked_and_an_answer_without_that_is_refused(peer: Peer) -> None:
+    """The address asks, the answer is what counts: here somebody took the question out of the address."""
+
+    async def main() -> None:
+        async with serving(peer, []) as service, browsing() as agent:
+            await sign_in(service, agent)
+            login = await service.login(prompt="login consent")
+            session = await service.finish_login(await agent.sign_in(login, "ada", "demo"), login)
+            assert session.claims()["auth_time"] >= int(login.proof_from or 0)
+
+            login = await service.login(prompt="login")
+            there = httpx.URL(login.url).copy_remove_param("prompt").copy_remove_param("max_age")
+            callback = await agent.sign_in(msgspec.structs.replace(login, url=str(there)), "ada", "demo")
+            with pytest.raises(TokenVerificationError, match="not asked who you are"):
                 await service.finish_login(callback, login)
 
     asyncio.run(main())

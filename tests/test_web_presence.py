@@ -50,9 +50,12 @@ def session_of(served: ServedLab, browser: httpx.Client) -> Session:
 
 
 def grow_idle(served: ServedLab, session: Session, seconds: float) -> None:
-    """As if so much time had passed since the user did something."""
+    """As if so much time had passed since the user did something, and since they signed in at the provider."""
+    at_provider = served.lab.provider._parts.accounts._sessions
 
     async def age() -> None:
+        for cookie, known in at_provider.items():
+            at_provider[cookie] = msgspec.structs.replace(known, auth_time=known.auth_time - seconds)
         session._limits.begin(session._limits.started_at - seconds, session.last_activity_at - seconds)
 
     served.lab.service.call(age())
@@ -103,6 +106,24 @@ def test_whoever_comes_to_a_locked_browser_proves_who_they_are(served: ServedLab
     there = browser.get("/auth/sign-in", follow_redirects=False).headers["location"]
     assert httpx.URL(there).params["prompt"] == "login"
     assert "Password" in browser.get("/auth/sign-in").text
+
+
+def test_leaving_the_question_out_of_the_address_does_not_open_a_locked_browser(
+    served: ServedLab, browser: httpx.Client
+) -> None:
+    """Whoever sits there can change where the browser is sent; the answer then says that nobody was asked."""
+    session = session_of(served, browser)
+    grow_idle(served, session, 900)
+    there = httpx.URL(browser.get("/auth/sign-in", follow_redirects=False).headers["location"])
+    assert there.params["max_age"] == "0"
+    back = browser.get(there.copy_remove_param("prompt").copy_remove_param("max_age"))
+    assert back.status_code == 400
+    assert "You were not asked who you are" in back.text
+    assert session_of(served, browser) is session
+    assert asked(browser).how == "locked"
+
+    served.sign_in(browser, "/chat")
+    assert asked(browser).how == "open"
 
 
 def test_only_the_app_s_own_pages_tell_of_activity(served: ServedLab, browser: httpx.Client) -> None:
