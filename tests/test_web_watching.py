@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -170,3 +172,21 @@ def test_the_recorders_trouble_is_told_once() -> None:
     assert found(recorder=failing) == ["recorder"]
     assert found(recorder=failing, store_trouble=held) == ["event_store"]
     assert found(recorder=msgspec.structs.replace(RECORDING, running=False)) == ["recorder"]
+
+
+def test_sessions_that_are_in_no_store_are_told_of(tmp_path: Path) -> None:
+    """They go on; a restart meanwhile would lose them. Written again, all is well again."""
+    assert found(unsaved=2) == ["session_store"]
+    with served_lab(tmp_path / "lab.duckdb") as served:
+        with served.browser() as browser:
+            served.sign_in(browser)
+        [session] = served.lab.service.sessions()
+        with closing(sqlite3.connect(tmp_path / "lab.sessions.db", isolation_level=None)) as db:
+            db.execute("ALTER TABLE sessions RENAME TO away")
+            served.lab.service.call(session.force_refresh_session())
+            sick = ask(served, "/healthz")
+            db.execute("ALTER TABLE away RENAME TO sessions")
+        assert sick.status_code == 503
+        assert sick.json()["reasons"][0]["says"].startswith("1 session is not in the session store")
+        served.lab.service.call(session.force_refresh_session())
+        assert ask(served, "/healthz").status_code == 200

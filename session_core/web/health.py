@@ -21,14 +21,30 @@ class Ailment(NamedTuple):
 
 
 def ailments(
-    *, now: float, store_trouble: str | None, recorder: RecorderStatistics, service: ServiceStatistics, background: bool
+    *,
+    now: float,
+    store_trouble: str | None,
+    recorder: RecorderStatistics,
+    service: ServiceStatistics,
+    background: bool,
+    unsaved: int = 0,
 ) -> tuple[Ailment, ...]:
-    """Everything that is wrong at boot second `now`; nothing of it ends a session."""
+    """Everything that is wrong at boot second `now`; nothing of it ends a session. `unsaved` are in no store."""
     return (
+        *_of_sessions(unsaved),
         *_of_recording(store_trouble, recorder),
         *(_of_loop("worker", service.worker, now) if background else ()),
         *(_of_loop("heartbeat", service.heartbeat, now) if background else ()),
     )
+
+
+def _of_sessions(unsaved: int) -> Iterator[Ailment]:
+    if unsaved:
+        what = "1 session is" if unsaved == 1 else f"{unsaved} sessions are"
+        yield Ailment(
+            "session_store",
+            f"{what} not in the session store and would end with this process; see that it can be written.",
+        )
 
 
 def _of_recording(store_trouble: str | None, recorder: RecorderStatistics) -> Iterator[Ailment]:

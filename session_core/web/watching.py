@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from session_core.errors import EventStoreError, SessionCoreError
+from session_core.session import Session
+from session_core.session_health import FULL
 from session_core.web.door import TurnedAwayError
 from session_core.web.health import Ailment, ailments
 from session_core.web.metrics import Now
@@ -47,6 +49,7 @@ async def healthz(request: Request) -> Response:
         recorder=lab.recorder.statistics(),
         service=lab.service.statistics(),
         background=lab.config.policy.background,
+        unsaved=sum(session.get_session_health().parts.persistence < FULL for session in _alive(lab)),
     )
     return _health(found, in_words=_may_read(lab, request))
 
@@ -63,6 +66,10 @@ def _may_read(lab: Lab, request: Request) -> bool:
     except TurnedAwayError:
         return False
     return True
+
+
+def _alive(lab: Lab) -> list[Session]:
+    return [session for session in lab.service.sessions() if session.ended is None]
 
 
 def _store_trouble(lab: Lab) -> str | None:
