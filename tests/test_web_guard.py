@@ -79,6 +79,31 @@ def test_a_request_from_elsewhere_never_reaches_the_endpoint(served: ServedLab) 
     assert asked == [served.url]
 
 
+@pytest.mark.parametrize(
+    ("client", "told", "status"),
+    [
+        ("127.0.0.1", {}, 200),
+        ("::1", {}, 200),
+        ("192.168.1.4", {}, 403),
+        ("203.0.113.9", {"host": "127.0.0.1"}, 403),
+        ("127.0.0.1", {"x-forwarded-for": "203.0.113.9"}, 403),
+    ],
+)
+def test_the_test_double_serves_only_its_own_machine(
+    served: ServedLab, client: str, told: dict[str, str], status: int
+) -> None:
+    """Everybody knows its passwords, so an app that others can reach signs nobody in by it."""
+
+    async def ask(method: str, path: str) -> httpx.Response:
+        transport = httpx.ASGITransport(Starlette(routes=lab_routes()), client=(client, 50_000))
+        async with httpx.AsyncClient(transport=transport, base_url=served.url) as visitor:
+            return await visitor.request(method, path, headers=told)
+
+    assert served.lab.service.call(ask("GET", "/idp/jwks")).status_code == status
+    refused = served.lab.service.call(ask("POST", "/idp/token"))
+    assert ("Configure a real provider" in refused.text) is (status == 403)
+
+
 @pytest.mark.parametrize("path", ["/auth/sign-in", "/auth/callback"])
 def test_too_many_sign_ins_are_told_when_to_come_again(tmp_path: Path, path: str) -> None:
     """429, Retry-After and one page that says so; each of the two routes has an allowance of its own."""

@@ -39,6 +39,11 @@ class Door:
             raise TurnedAwayError(403, f"This app can be reached from elsewhere; {self._mends}.")
 
 
+def comes_from_this_machine(request: Request) -> bool:
+    client = request.client
+    return client is not None and is_loopback(client.host) and not _comes_through_a_proxy(request)
+
+
 def _comes_through_a_proxy(request: Request) -> bool:
     """Then it comes from anywhere, although it arrives at this machine's own address."""
     return any(name in request.headers for name in ("forwarded", "x-forwarded-for", "via"))

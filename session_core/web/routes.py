@@ -20,6 +20,7 @@ from session_core.web.backchannel import sign_out_from_provider
 from session_core.web.choosing import SIGN_IN_PATH, choose
 from session_core.web.cookies import set_cookie
 from session_core.web.device_names import seen_on
+from session_core.web.door import comes_from_this_machine
 from session_core.web.guard import paced
 from session_core.web.ingest import EVENTS_PATH, allow_events, events_schema, post_events
 from session_core.web.notice import HEADERS, notice
@@ -33,6 +34,10 @@ from session_core.web.watching import HEALTH_PATH, METRICS_PATH, healthz, metric
 
 UNKNOWN_SIGN_IN = "This sign-in was not started in this browser, was used already, or took longer than 10 minutes."
 UNKNOWN_PROVIDER = "This way to sign in is not offered here; choose another one."
+TEST_DOUBLE = (
+    "The embedded provider is a test double with passwords that everybody knows, so it serves only the machine it runs on. "
+    "Configure a real provider, by SESSION_CORE_ISSUER, before others sign in."
+)
 PLACE_TO_RETURN = "The place to return to after sign-in must be a path of this app, such as /chat."
 
 
@@ -116,6 +121,8 @@ async def embedded_provider(scope: Scope, receive: Receive, send: Send) -> None:
     if face is None:
         nothing = notice("Another provider is configured, so the embedded one is off.", title="Not here", status=404)
         await nothing(scope, receive, send)
+    elif not comes_from_this_machine(Request(scope)):
+        await notice(TEST_DOUBLE, title="Not from here", status=403)(scope, receive, send)
     else:
         await face(scope, receive, send)
 
