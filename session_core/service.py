@@ -34,6 +34,7 @@ from session_core.session_store import (
     SessionRecord,
     SessionStore,
     latest_first,
+    told_elsewhere,
 )
 from session_core.session_worker import SessionWorker
 from session_core.token_answers import TokenGrant, TokenRefusal, refusal_error
@@ -303,6 +304,20 @@ class SessionService:
             session = self._make(provider, session_id, subject, user_agent, credential)
             session.resume_from(record)
             return self._look_after(session)
+
+    async def recollect(self, session_id: str) -> Session | None:
+        """A session that is over, for whoever comes back to it and wants to know why; None once that is forgotten.
+
+        Raises SessionStoreError when the store cannot be read.
+        """
+        reason = await self._store.ended(session_id)
+        if reason is None:
+            return None
+        session = self._make(FIRST, session_id, None, None, None)
+        session.ended_before(told_elsewhere(reason))
+        self._sessions[session_id] = session
+        self._note_end(session_id)
+        return session
 
     async def let_go(self, session_id: str) -> None:
         """Look after it no more here; it goes on in its store, and `resume` takes it up again."""

@@ -248,6 +248,10 @@ class Session:
         self._machine.fire(Signal.SIGNED_IN)
         self._note_start(resumed=True)
 
+    def ended_before(self, reason: EndReason) -> None:
+        """It was over when this process came to it, and whoever asks is told why; the log has it already."""
+        self._tokens.ended_before(reason)
+
     @property
     def config(self) -> SessionConfig:
         """How it is kept, which may differ from provider to provider."""

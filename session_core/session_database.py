@@ -135,7 +135,9 @@ class SessionDatabase:
         with self._transaction():
             held = self._db.execute("DELETE FROM sessions WHERE place = ?", (place,)).rowcount
             held += self._db.execute("DELETE FROM quarantine WHERE place = ?", (place,)).rowcount
-            self._db.execute("DELETE FROM shelf WHERE owner = ?", (place,))
+            if reason is EndReason.SIGNED_OUT:
+                # Whoever signed out knows; all others may come back and ask.
+                self._db.execute("DELETE FROM shelf WHERE owner = ?", (place,))
             if held:
                 # Who comes second to delete it knows no better why it ended.
                 self.shelf.write(ENDED, Shelved(name=session_id, body=reason.encode(), life_s=SWEPT_AFTER_S))

@@ -12,7 +12,7 @@ import msgspec
 
 from session_core.clock import Clock
 from session_core.events import PersistFailed, Record
-from session_core.session_store import SessionRecord, SessionStore, SessionStoreError
+from session_core.session_store import SessionRecord, SessionStore, SessionStoreError, told_elsewhere
 from session_core.tokens import TokenSet
 from session_core.vocabulary import EndReason
 
@@ -49,8 +49,7 @@ class Kept(NamedTuple):
 
     @property
     def why(self) -> EndReason:
-        """A sign-out in another process is one elsewhere; every other reason is the same wherever it is told."""
-        return EndReason.SIGNED_OUT_ELSEWHERE if self.ended in (None, EndReason.SIGNED_OUT) else self.ended
+        return told_elsewhere(self.ended)
 
 
 def lease_holds(record: SessionRecord, *, now: float) -> bool:

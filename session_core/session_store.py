@@ -101,6 +101,11 @@ class SessionStore(Protocol):
         ...
 
 
+def told_elsewhere(reason: EndReason | None) -> EndReason:
+    """A sign-out in another process is one elsewhere; every other reason is the same wherever it is told."""
+    return EndReason.SIGNED_OUT_ELSEWHERE if reason in (None, EndReason.SIGNED_OUT) else reason
+
+
 def latest_first(records: Iterable[SessionRecord]) -> tuple[SessionRecord, ...]:
     return tuple(sorted(records, key=lambda record: record.last_activity_at, reverse=True))
 

@@ -311,6 +311,10 @@ class TokenManager:
     def _at_rest_with(self, tokens: TokenSet) -> bool:
         return tokens is self._held.tokens and self._task is None
 
+    def ended_before(self, reason: EndReason) -> None:
+        """It was over when this process came to it."""
+        self._held.drop(reason)
+
     def end(self, reason: EndReason, *, revoke: bool) -> Coroutine[Any, Any, None]:
         """Drop the tokens for `reason`, at once; what is awaited forgets them in the store and gives them back.
 

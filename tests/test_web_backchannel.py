@@ -114,13 +114,17 @@ def test_signing_out_on_every_device_reaches_the_other_browser(served: ServedLab
 
 
 def test_a_session_that_rests_in_the_store_ends_too(served: ServedLab, browser: httpx.Client) -> None:
-    """After a restart nobody has come back to it yet, and its tokens are not left lying."""
+    """After a restart nobody has come back to it yet; its tokens are not left lying, and its user learns why."""
     served.sign_in(browser)
     session, service = session_of(served, browser), served.lab.service
     token = logout_token(served, session)
     service.call(service.let_go(session.session_id))
+    served.lab.seats._seats.clear()
     assert post(browser, token).status_code == 200
     assert service.call(service.resume(session.session_id)) is None
+    told = browser.get("/auth/activity").json()
+    assert (told["how"], told["title"]) == ("ended", "Signed out at the provider")
+    assert served.sign_in(browser, "/again").url.path == "/again"
 
 
 @pytest.mark.parametrize("named", [{"sub": ...}, {"sid": ...}, {}])

@@ -133,7 +133,8 @@ class Lab(msgspec.Struct, kw_only=True):
             await self._make_room(moved)
             if seat is None:
                 return None
-            session = self.service.get(seat.session_id) or await self.service.resume(seat.session_id)
+            name = seat.session_id
+            session = self.service.get(name) or await self.service.resume(name) or await self.service.recollect(name)
         except SessionForeignError as error:
             # Nobody waits for it to become readable; should it be, this seat still leads to it.
             log.warning("%s", error)
