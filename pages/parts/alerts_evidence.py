@@ -8,6 +8,7 @@ from session_core.store.alert_desk import AlertDesk
 
 LIVE_S = 5
 TABLE_PX, HISTORY_PX = 220, 260
+CHARTS_MAX = 4
 
 
 @st.fragment(run_every=LIVE_S)
@@ -24,9 +25,14 @@ def burns(desk: AlertDesk) -> None:
         if not alert_board.has_burns(table):
             st.caption(alt)
             return
-        st.plotly_chart(alert_chart.burn_rates(table), key="chart_burns", alt=alt, config=figures.NO_TOOLS)
+        st.plotly_chart(_chart(table), key="chart_burns", alt=alt, config=figures.NO_TOOLS)
         if st.toggle("Table", key="table_burns"):
             st.dataframe(table, hide_index=True, alt=alt, height=TABLE_PX)
+
+
+@st.cache_resource(max_entries=CHARTS_MAX, show_spinner=False)
+def _chart(table):  # noqa: ANN001, ANN202 - drawn once for as long as the rates are the same
+    return figures.Finished(alert_chart.burn_rates(table))
 
 
 @st.fragment(run_every=LIVE_S)

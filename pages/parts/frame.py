@@ -106,7 +106,7 @@ def _answer(page, shown) -> None:  # noqa: ANN001
     st.caption(f"{view.period_words(shown.span, shown.zone)}{compared}")
     try:
         with waiting.skeleton("answer", shown, ANSWER_PX):
-            sentence = page.answer(shown)
+            sentence = loaders.kept(f"answer of {page.title}", shown, page.answer)
     except EventStoreError:
         sentence = "The figures come back with the event store."
     st.markdown(f"#### {unformatted(sentence)}")
