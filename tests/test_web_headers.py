@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import streamlit
 from lab_kit import ServedLab, served_lab
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from session_core.errors import ConfigError
-from session_core.web.headers import Forbidding, inline_script_hashes, security_headers
+from session_core.web.headers import FAILED, Forbidding, forbidding, inline_script_hashes, security_headers
 from session_core.web.routes import lab_routes
 
 
@@ -51,6 +55,37 @@ def test_what_an_answer_says_more_strictly_stands(served: ServedLab) -> None:
         answer = browser.get("/auth/callback")
     assert len(answer.headers.get_list("content-security-policy")) == 1
     assert "script-src" not in policy(answer)
+
+
+def test_a_failure_that_nobody_foresaw_says_nothing_of_the_inside() -> None:
+    """One sentence with the headers of any other answer, and the exception goes on to the log."""
+
+    async def fail(request: Request) -> Response:
+        raise RuntimeError("a secret of " + str(request.url))
+
+    async def fail_late(_request: Request) -> Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"begun"
+            raise RuntimeError("a secret")
+
+        return StreamingResponse(pieces())
+
+    app = Starlette(
+        routes=[Route("/fail", fail), Route("/late", fail_late)], middleware=forbidding("https://lab.example")
+    )
+
+    async def ask(path: str, *, raising: bool) -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=raising)
+        async with httpx.AsyncClient(transport=transport, base_url="https://lab.example") as client:
+            return await client.get(path)
+
+    answer = asyncio.run(ask("/fail", raising=False))
+    assert (answer.status_code, answer.text) == (500, FAILED)
+    assert policy(answer)["default-src"] == ["'none'"]
+    assert answer.headers["strict-transport-security"]
+    with pytest.raises(RuntimeError, match="a secret"):
+        asyncio.run(ask("/fail", raising=True))
+    assert asyncio.run(ask("/late", raising=False)).text == "begun"
 
 
 def test_under_https_browsers_are_told_to_stay_there() -> None:

@@ -21,6 +21,7 @@ from session_core.web.origin import own_origins
 HSTS_S = 365 * 86_400
 AUTH_PREFIX = "/auth/"
 NOTHING = "'none'"
+FAILED = "Something went wrong here; the app's log says what. Try again, or go back to the app.\n"
 # No sign that would end a directive, a policy or a header.
 _SOURCES = re.compile(r"[!-+\--:<-~]+( [!-+\--:<-~]+)*")
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -41,8 +42,12 @@ class Forbidding:
             await send({"type": "websocket.close", "code": 1008})
             return
 
+        answered = False
+
         async def send_forbidding(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
@@ -52,11 +57,16 @@ class Forbidding:
 
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif scope["query_string"].isascii():
-            await self._app(scope, receive, send_forbidding)
-        else:
+        elif not scope["query_string"].isascii():
             # RFC 3986 §2: what is not ASCII comes percent-encoded, and whoever reads addresses relies on it.
             await PlainTextResponse("This is no address.\n", 400)(scope, receive, send_forbidding)
+        else:
+            try:
+                await self._app(scope, receive, send_forbidding)
+            except Exception:
+                if not answered:
+                    await PlainTextResponse(FAILED, 500)(scope, receive, send_forbidding)
+                raise
 
     def _is_from_here(self, headers: Headers) -> bool:
         """What is no browser says no origin; a page says the one it came from: ours, or that of the host it asks.

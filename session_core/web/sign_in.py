@@ -109,7 +109,8 @@ class PendingLogins:
     async def keep(self, login: LoginRequest, *, cookie: str | None, now: float) -> str:
         """The cookie that finds it again: the browser's own while it has a sign-in open in another tab."""
         self._expire(now)
-        known = cookie is not None and any(owner == digest(cookie) for owner, _ in self._logins)
+        theirs = None if cookie is None else digest(cookie)
+        known = any(owner == theirs for owner, _ in self._logins)
         value = cookie if cookie is not None and known else new_cookie(self._entropy)
         key = (digest(value), digest(login.state))
         crowded_out = [
