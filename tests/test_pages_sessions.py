@@ -57,14 +57,17 @@ def test_errors_are_answered_or_there_is_a_button(sessions: int) -> None:
 
 
 def test_rates_are_told_apart_as_the_address_says(sessions: int) -> None:
-    """A link shows the same; what is chosen afterwards goes before it; nonsense is the default."""
+    """A link shows the same; what is chosen afterwards goes before it; nonsense is the default, and said."""
     if not sessions:
         return
     app = opened(ERRORS, rates_by="Policy")
     assert "Visible errors by policy" in texts(app)
     app.get_by_key("rates_by").set_value("Device").run()
     assert "Visible errors by device" in texts(app)
-    assert "Visible errors by endpoint" in texts(opened(ERRORS, rates_by="zzz"))
+    assert "There is no breakdown" not in texts(app)
+    nonsense = texts(opened(ERRORS, rates_by="zzz"))
+    assert "Visible errors by endpoint" in nonsense
+    assert "There is no breakdown 'zzz'" in nonsense
 
 
 def test_a_kind_of_trouble_leads_to_a_session(sessions: int) -> None:

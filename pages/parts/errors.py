@@ -21,7 +21,7 @@ def chosen() -> str:
 
 
 def control() -> None:
-    st.pills("Rates by", list(BY), default=BY_DEFAULT, required=True, key=BY_KEY, bind="query-params")
+    selection.draw_by("Rates by", BY_KEY, BY, BY_DEFAULT)
 
 
 def page(dimension):  # noqa: ANN001, ANN201 - the page as rates are told apart

@@ -19,7 +19,7 @@ def chosen() -> str:
 
 
 def control() -> None:
-    st.pills("By", list(BY), default=BY_DEFAULT, required=True, key=BY_KEY, bind="query-params")
+    selection.draw_by("By", BY_KEY, BY, BY_DEFAULT)
 
 
 def page(dimension):  # noqa: ANN001, ANN201 - the page as it is told apart

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 from session_core.dashboard import view
+from session_core.dashboard.phrases import unformatted
 from session_core.dashboard.session_words import ONLY as SHOWN
 from session_core.dashboard.session_words import ONLY_DEFAULT
 from session_core.dashboard.view import Asked
@@ -85,6 +86,13 @@ def draw_filters(now: Asked, options: Mapping[str, Sequence[str]]) -> None:
 def draw_compare(now: Asked) -> None:
     _control(view.COMPARE, now.view.compare)
     st.toggle("Compare with previous period", key=KEYS[view.COMPARE], on_change=_chosen)
+
+
+def draw_by(label: str, key: str, known: Mapping[str, str], default: str) -> None:
+    """What figures are told apart by, as the address says; of what it names that is not known there is a sentence."""
+    if trouble := view.unknown("breakdown", said([key]).get(key), known):
+        st.info(unformatted(trouble), icon=":material/link_off:")
+    st.pills(label, list(known), default=default, required=True, key=key, bind="query-params")
 
 
 def show(**words: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -178,13 +178,19 @@ def _custom(address: Mapping[str, str], troubles: list[str]) -> TimeRange | None
         return None
 
 
-def _known(what: str, word: str | None, known: Mapping[str, object], default: str, troubles: list[str]) -> str:
+def unknown(what: str, word: str | None, known: Iterable[str]) -> str | None:
+    """What to say of a word of the address, if it is none of those known."""
+    known = list(known)
     if not word or word in known:
-        return word or default
-    troubles.append(
-        f"There is no {what} {_shortened(word)!r}, so it is left at its default; known are {', '.join(known)}."
-    )
-    return default
+        return None
+    return f"There is no {what} {_shortened(word)!r}, so it is left at its default; known are {', '.join(known)}."
+
+
+def _known(what: str, word: str | None, known: Mapping[str, object], default: str, troubles: list[str]) -> str:
+    if trouble := unknown(what, word, known):
+        troubles.append(trouble)
+        return default
+    return word or default
 
 
 def _shortened(word: str) -> str:
