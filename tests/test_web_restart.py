@@ -120,6 +120,18 @@ def test_in_memory_who_makes_room_is_signed_out(tmp_path: Path) -> None:
         assert lab.lab.provider.statistics().families_revoked == 1
 
 
+def test_another_app_on_the_same_file_finds_none_of_them(tmp_path: Path) -> None:
+    """Its issuer is another one: neither a cookie of here nor a start takes up there what belongs here."""
+    shared = {**KEY, "SESSION_LAB_SESSIONS": str(tmp_path / "shared.db")}
+    with served_lab(tmp_path / "here.duckdb", shared) as here, here.browser() as browser:
+        here.sign_in(browser)
+        cookie = cookie_of(here, browser)
+    with served_lab(tmp_path / "there.duckdb", shared) as there:
+        assert there.url != here.url
+        assert there.lab.service.call(there.lab.seats.stored()) == ()
+        assert there.lab.service.call(there.lab.recall(cookie)) is None
+
+
 @pytest.mark.parametrize("table", ["shelf", "sessions"])
 def test_a_damaged_row_asks_its_user_to_sign_in(tmp_path: Path, table: str) -> None:
     """Nobody is let in by it, nobody else minds, and the next sign-in works."""
@@ -193,6 +205,14 @@ class Stored(WatchedStore):
         return record(session_id, refresh_sent_at=1.0 if session_id == "cut off" else None)
 
 
+class Busy(WatchedStore):
+    """Others get their turn while it reads."""
+
+    async def load(self, session_id: str) -> SessionRecord | None:
+        await asyncio.sleep(0)
+        return await super().load(session_id)
+
+
 def taken_up(*names: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr("session_core.web.taking_up.PAUSE_S", 0.0)
     service, seats = Resumed(), Seats(entropy=bytes, shelf=Shelved(*names))
@@ -232,7 +252,7 @@ def test_the_service_resumes_a_session_once() -> None:
     from session_core.provider.demo import demo_provider
 
     async def play() -> None:
-        demo, store = demo_provider(), WatchedStore()
+        demo, store = demo_provider(), Busy()
         async with SessionService(demo.config, store=store, transport=demo.transport, pool=demo.pool) as first:
             login = await first.login()
             session = await first.finish_login(await demo.browser.sign_in(login, "ada", "demo"), login)
