@@ -54,6 +54,7 @@ HEADERS = (
     *("accept", "accept-encoding", "content-encoding", "content-type", "content-length", "transfer-encoding"),
     *("authorization", "cookie", "dpop", "user-agent", "range", "if-modified-since", "access-control-request-method"),
 )
+SHOWN_BYTES_MAX = 1_000
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
 
 
@@ -72,6 +73,11 @@ class Asked(NamedTuple):
     query: bytes
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
+
+    def __repr__(self) -> str:
+        """Without most of a long body: what is shown of a failure is to be read."""
+        body = self.body if len(self.body) <= SHOWN_BYTES_MAX else self.body[:20] + f"… {len(self.body)} bytes".encode()
+        return f"Asked({self.method!r}, {self.path!r}, {self.query!r}, {self.headers!r}, {body!r})"
 
 
 class Answer(NamedTuple):
