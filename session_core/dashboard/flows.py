@@ -48,7 +48,9 @@ def waterfall(losses: pd.DataFrame, score: float, *, unit: str = "UX score, of 1
     )
     floor = max(0.0, (score - 10) // 10 * 10)
     begins = f"; the axis begins at {floor:.0f}" if floor else ""
-    figure.update_xaxes(range=[floor, 100 + 0.08 * (100 - floor)], title={"text": unit + begins}, showgrid=True, gridcolor=GRID)
+    figure.update_xaxes(
+        range=[floor, 100 + 0.08 * (100 - floor)], title={"text": unit + begins}, showgrid=True, gridcolor=GRID
+    )
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure.update_layout(showlegend=False, hovermode="closest", waterfallgap=0.35)
 
