@@ -100,8 +100,13 @@ def play(scenario: Scenario, policy: SessionPolicy, seed: int) -> Course:
             broken=tuple(violations(events, setting)),
         )
 
-    with collector.seldom():
-        return run_virtual(live(), until_s=scenario.duration_s + GRACE_S)
+    main = live()
+    try:
+        with collector.seldom():
+            return run_virtual(main, until_s=scenario.duration_s + GRACE_S)
+    finally:
+        # Ctrl-C may come before it has begun.
+        main.close()
 
 
 def _verdict(scenario: Scenario, policy: str, seed: int, course: Course, *, keep_events: bool) -> Run:
