@@ -19,6 +19,7 @@ from test_ux_score import FACTS, STARTED, served
 from session_core.events import AnyFact, Event, HeartbeatBeat, Origin
 from session_core.store import EventStore, Filters, TimeRange
 from session_core.store.rollups import ROLLUPS, TABLES, Retention
+from session_core.store.session_queries import session_events
 from session_core.store.ux_queries import ux_by, ux_figures, ux_over_time, ux_over_time_by, ux_score
 from session_core.ux_inputs import Window, observe
 from session_core.ux_score import score
@@ -120,6 +121,20 @@ def test_what_is_folded_counts_the_same_as_what_is_not(events: list[Event], rng:
                 pd.testing.assert_frame_equal(summed(pieces, table, grain), summed(whole, table, grain))
         pieces.close()
         whole.close()
+
+
+@given(events=logs(), latest=st.integers(1, 9))
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_session_is_told_in_the_order_in_which_it_is_counted(events: list[Event], latest: int) -> None:
+    """Whole, or its latest events where there are more than can be shown."""
+    with TemporaryDirectory() as folder:
+        store = EventStore(Path(folder) / "events.duckdb")
+        store.append(events)
+        for name in {event.origin.session_id for event in events}:
+            told = [event for event in ordered(events) if event.origin.session_id == name]
+            assert session_events(store, name) == told
+            assert session_events(store, name, events_max=latest) == told[-latest:]
+        store.close()
 
 
 def summed(store: EventStore, table: str, grain: str) -> pd.DataFrame:
