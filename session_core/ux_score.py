@@ -131,11 +131,12 @@ def score(felt: UxInputs | UxFigures) -> UxScore:
         "latency": (p75(inputs.waited_ms, of=inputs.requests), inputs.requests),
         "freshness": (p75(inputs.stale_ttls, of=inputs.answers), inputs.answers),
     }
-    losses = {name: -CURVES[name].weight * math.log(_part(name, raw)) for name, (raw, _) in measured.items()}
+    values = {name: _part(name, raw) for name, (raw, _) in measured.items()}
+    losses = {name: -CURVES[name].weight * math.log(value) for name, value in values.items()}
     loss = math.fsum(losses.values())
     parts = {
         name: UxPart(
-            value=_part(name, raw),
+            value=values[name],
             weight=CURVES[name].weight,
             raw=raw,
             unit=CURVES[name].unit,
