@@ -26,7 +26,7 @@ def value_of(number: int) -> float:
     return 2.0 ** (number / BINS_PER_DOUBLING) if number > ZERO else 0.0
 
 
-class Histogram(msgspec.Struct, frozen=True):
+class Histogram(msgspec.Struct, frozen=True, gc=False):
     """As many values as `numbers` says are in the bin at the same place of `bins`, which are in order; none is 0."""
 
     bins: tuple[int, ...] = ()

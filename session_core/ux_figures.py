@@ -11,7 +11,7 @@ from session_core import histograms
 from session_core.histograms import Histogram
 
 
-class _Felt(msgspec.Struct, frozen=True, kw_only=True):
+class _Felt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What adds up. Values of 0 are left out of `waited_ms` and `stale_ttls`."""
 
     active_us: int = 0

@@ -66,7 +66,7 @@ CURVES: Mapping[str, Curve] = MappingProxyType(
 )
 
 
-class UxPart(msgspec.Struct, frozen=True, kw_only=True):
+class UxPart(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`value` is between .01 and 1; `loss_share` is this part's share of what is missing to 100, before any cap.
 
     `samples` is how many hours, resumes, requests or answers it rests on; with none nothing was felt, and it is 1.

@@ -108,17 +108,17 @@ def _of_keys(table: pa.Table, number: int) -> Iterator[Any]:
 
 
 def _scored(key: str, found: Mapping[Any, UxFigures]) -> pd.DataFrame:
-    rows = [(value, figures, score(figures)) for value, figures in found.items()]
-    columns: dict[str, list[Any]] = {
-        key: [value for value, _, _ in rows],
-        "sessions": [figures.sessions for _, figures, _ in rows],
-        "interrupted_sessions": [figures.interrupted_sessions for _, figures, _ in rows],
-        "score": [scored.score for _, _, scored in rows],
-        "interruption_free_percent": [_percent(scored) for _, _, scored in rows],
-        "active_h": [figures.active_s / 3_600 for _, figures, _ in rows],
-    }
-    parts = {name: [scored.parts[name].value for _, _, scored in rows] for name in CURVES}
-    return pd.DataFrame(columns | parts)
+    rows = [(value, *_row(figures)) for value, figures in found.items()]
+    columns = zip(*rows, strict=True) if rows else [()] * (1 + len(_COLUMNS))
+    return pd.DataFrame(dict(zip((key, *_COLUMNS), map(list, columns), strict=True)))
+
+
+def _row(figures: UxFigures) -> tuple[float, ...]:
+    """Only numbers outlive a score: thousands of objects that lived as long as the answer would be searched for garbage."""
+    scored = score(figures)
+    parts = (scored.parts[name].value for name in CURVES)
+    felt = (scored.score, _percent(scored), figures.active_s / 3_600)
+    return (figures.sessions, figures.interrupted_sessions, *felt, *parts)
 
 
 def _percent(scored: UxScore) -> float:
@@ -126,6 +126,7 @@ def _percent(scored: UxScore) -> float:
     return float("nan") if share is None else 100.0 * share
 
 
+_COLUMNS = ("sessions", "interrupted_sessions", "score", "interruption_free_percent", "active_h", *CURVES)
 _KEYS = ("first_key", "second_key")
 _OF_USERS = ("users", "interrupted_users")
 _COUNTED = tuple(
