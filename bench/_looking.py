@@ -12,6 +12,8 @@ from playwright.sync_api import Browser, sync_playwright
 WIDTHS_PX = {"wide": 1400, "narrow": 420}
 SCHEMES = ("light", "dark")
 SEEN_MS_MAX = 60_000
+ALL_DRAWN = """() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(
+    chart => chart.querySelector('.main-svg'))"""
 
 
 def look(addresses: Mapping[str, str], folder: Path) -> list[str]:
@@ -40,5 +42,6 @@ def _is_well(browser: Browser, address: str, width_px: int, scheme: str, picture
         page.get_by_role("heading", level=1).wait_for(timeout=SEEN_MS_MAX)
         still.wait_for(timeout=SEEN_MS_MAX)
         page.wait_for_load_state("networkidle")
+        page.wait_for_function(ALL_DRAWN, timeout=SEEN_MS_MAX)
         page.screenshot(path=picture, full_page=True)
         return page.get_by_test_id("stException").count() == 0
