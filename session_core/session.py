@@ -453,14 +453,11 @@ class Session:
         finally:
             self._maintaining = False
         self._retry_persist(now)
-        self._look_elsewhere(now)
-        self._keep_activity(now)
         dues = (
             refresh_due_at,
             self._limits.next_due(now),
             self._persist_at,
-            self._look_due_at(),
-            self._keep_at if self._owes_activity() else None,
+            self._keep_in_step(now) if self._keeper.shared else None,
             self._sweep(now),
             stuck_at(self._machine.state, self._machine.since),
             self._tokens.stuck_at,
@@ -556,6 +553,13 @@ class Session:
         elif now >= self._persist_at:
             self._persist_at = now + PERSIST_RETRY_S
             self._spawn(self._write_again())
+
+    def _keep_in_step(self, now: float) -> float | None:
+        """With the other processes on the store; when to do so again."""
+        self._look_elsewhere(now)
+        self._keep_activity(now)
+        look_at = self._look_due_at()
+        return look_at if look_at is None or not self._owes_activity() else min(look_at, self._keep_at)
 
     def _look_elsewhere(self, now: float) -> None:
         due_at = self._look_due_at()

@@ -15,7 +15,9 @@ NODE_FOLDER = ROOT / "tests" / "node"
 
 # Shared machines stall now and then; a deadline would make that our fault.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("here")
+# CI is waited for, and whoever changed something has run more examples before.
+settings.register_profile("ci", settings.get_profile("here"), max_examples=40)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
