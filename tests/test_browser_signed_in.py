@@ -166,6 +166,8 @@ def test_a_user_stays_signed_in_whatever_happens(browser: Browser, context: Brow
         expect(second.page.get_by_text("Hello, Ada Lovelace")).to_be_visible()
         tab.page.get_by_role("button", name="Sign out").click()
         expect(tab.page.get_by_role("link", name="Sign in")).to_be_visible()
+        second.page.get_by_role("button", name="Ask the API").click()
+        expect(second.page.get_by_role("link", name="Sign in")).to_be_visible()
 
 
 @pytest.mark.node
@@ -204,6 +206,13 @@ def test_it_does_so_with_a_provider_no_one_here_wrote(
         tab.find_connection()
         tab.act('"ada"')
         assert tab.loads == [], "neither a login nor a reload"
+        second = Tab(context)
+        second.page.goto(app.url)
+        second.page.get_by_role("button", name="Sign out").click()
+        # It is asked there whether to leave the provider as well; this app is left already.
+        expect(second.page.get_by_role("button", name="Sign out")).to_be_hidden()
+        tab.page.get_by_role("button", name="Ask the API").click()
+        expect(tab.page.get_by_role("link", name="Sign in")).to_be_visible()
         app.kill()
 
 
