@@ -45,14 +45,15 @@ def test_a_point_opens_its_sessions(page: Page, filled_url: str) -> None:
     link = page.get_by_role("link", name="Open the sessions behind this point")
     expect(chart.locator(".scatterlayer .js-line").first).to_be_attached()
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
-    for _ in range(10):
+    # A second click takes the choice back, so the first is given time to show.
+    for _ in range(3):
         x, y = chart.evaluate(MIDDLE_POINT)
         page.mouse.move(x - 5, y)
         page.mouse.move(x, y)
         with suppress(PlaywrightTimeoutError):
             chart.locator(".hoverlayer > *").first.wait_for(state="attached", timeout=3_000)
             page.mouse.click(x, y)
-            link.wait_for(timeout=5_000)
+            link.wait_for(timeout=20_000)
             break
     link.click()
     expect(page).to_have_url(re.compile(r"/sessions\?.*from=.*until="))
