@@ -17,7 +17,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect
 from test_browser import PATIENCE_MS, browser
-from test_node_provider import HERE as NODE
+from test_node_provider import running_peer
 
 __all__ = ["browser"]
 
@@ -172,7 +172,7 @@ def test_a_user_stays_signed_in_whatever_happens(browser: Browser, context: Brow
 
 @pytest.mark.node
 def test_it_does_so_with_a_provider_no_one_here_wrote(
-    browser: Browser, context: BrowserContext, tmp_path: Path, node_path: str
+    browser: Browser, context: BrowserContext, tmp_path: Path
 ) -> None:
     """The npm package oidc-provider: cut off for three token lives, with the server killed meanwhile."""
     (tmp_path / "app.py").write_text((EXAMPLE / "app.py").read_text(encoding="utf-8"), encoding="utf-8")
@@ -186,8 +186,8 @@ def test_it_does_so_with_a_provider_no_one_here_wrote(
         "SESSION_CORE_PROMPT": "consent",
     }
     app = Served(tmp_path / "app.py", tmp_path, **external)
-    with oidc_provider(node_path, f"{app.url}/auth/callback") as issuer:
-        app._environment |= {"SESSION_CORE_ISSUER": issuer, "SESSION_CORE_API_URL": issuer}
+    with running_peer(f"{app.url}/auth/callback", access_ttl_s=ACCESS_TTL_S) as peer:
+        app._environment |= {"SESSION_CORE_ISSUER": peer.issuer, "SESSION_CORE_API_URL": peer.issuer}
         app.start()
         tab = Tab(context)
         tab.page.goto(app.url)
@@ -214,19 +214,3 @@ def test_it_does_so_with_a_provider_no_one_here_wrote(
         tab.page.get_by_role("button", name="Ask the API").click()
         expect(tab.page.get_by_role("link", name="Sign in")).to_be_visible()
         app.kill()
-
-
-@contextmanager
-def oidc_provider(node: str, redirect_uri: str) -> Iterator[str]:
-    with subprocess.Popen(
-        [node, "provider.mjs", redirect_uri, str(ACCESS_TTL_S)],
-        cwd=NODE,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.stdin.close()

@@ -177,13 +177,15 @@ def test_a_stranger_in_a_comparison_is_a_sentence() -> None:
 RECORDED = {"from": "Recorded runs"}
 
 
-def test_without_two_sides_of_recorded_runs_the_page_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_two_sides_of_recorded_runs_the_page_says_how_to_get_them(
+    served: ServedLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Under Simulate, or by the command, with this very store."""
     monkeypatch.setattr(loaders, "recorded_runs", tuple)
     app = opened(COMPARE, **RECORDED)
     assert not app.exception
-    assert "Two sides are needed, and the event store has runs of none." in texts(app)
-    assert "--db lab.duckdb" in texts(app)
+    assert "Two sides are needed, and nothing was recorded yet." in texts(app)
+    assert f"--db {served.lab.store.opened().path}`" in texts(app)
 
 
 def test_recorded_runs_are_compared_side_by_side() -> None:

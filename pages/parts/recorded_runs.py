@@ -16,11 +16,11 @@ def draw() -> None:
         st.error(str(error), icon=":material/database_off:")
         return
     if len(found) < 2:
+        there = f"only **{next(iter(found))}** was recorded" if found else "nothing was recorded yet"
         st.info(
-            "Two sides are needed, and the event store has runs of "
-            f"{f'one: {next(iter(found))}' if found else 'none'}. Record some with **Record** under "
-            "Simulate, or with `python -m session_core simulate --policy basic --policy professional --seeds 10 --db "
-            f"{loaders.store_name()}` while the app is stopped.",
+            f"Two sides are needed, and {there}. Switch on **Record** under Simulate, or stop the app and run "
+            "`python -m session_core simulate --policy basic --policy professional --seeds 10 --db "
+            f"{loaders.store_path()}`.",
             icon=":material/inventory_2:",
         )
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -143,6 +144,11 @@ def shows_simulated(view: View) -> bool:
 
 def store_name() -> str:
     return _opened().path.name
+
+
+def store_path() -> str:
+    """As a command wants it."""
+    return shlex.quote(str(_opened().path))
 
 
 def newest_event_at(filters: Filters = EVERYTHING) -> float | None:

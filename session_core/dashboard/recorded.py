@@ -22,8 +22,8 @@ class Pair(NamedTuple):
 
 
 def read_runs(rows: pd.DataFrame) -> tuple[Run, ...]:
-    """From the rows of the table `runs`; a run that was recorded twice counts once, as it was last."""
-    plain = rows.drop_duplicates("run_id").astype("object")
+    """From the rows of the table `runs`."""
+    plain = rows.astype("object")
     plain = plain.where(plain.notna(), None)
     lists = {name: plain[name].map(tuple) for name in ("failures", "sign_out_reasons")}
     kept = [name for name in plain.columns if name in Run.__struct_fields__]
