@@ -15,6 +15,7 @@ from session_core.web.headers import forbidding
 from session_core.web.providers import read_providers
 from session_core.web.routes import lab_routes
 from session_core.web.running import Lab, run_lab
+from session_core.web.sending import send_at_once
 from session_core.web.settings import alert_settings, read_settings
 from session_core.web.stored_sessions import stored_sessions
 
@@ -46,6 +47,7 @@ def with_sessions(
 
     @asynccontextmanager
     async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
+        send_at_once()
         async with run_lab(settings, told, port=port, address=address) as lab:
             with beside(lab):
                 yield {}
