@@ -336,11 +336,12 @@ class Journal:
 
     def record(self, fact: AnyFact) -> None:
         self._seq = seq = self._seq + 1
-        if self._moments is None:
+        moments = self._moments
+        if moments is None:
             clock = self._clock
             wall, monotonic, boot = clock.wall(), clock.monotonic(), clock.boot()
         else:
-            wall, monotonic, boot = self._moments()
+            wall, monotonic, boot = moments()
         self._emit(Event(seq, wall, monotonic, boot, self.origin, fact))
 
 

@@ -107,7 +107,7 @@ def _is_whole(inputs: HealthInputs) -> bool:
         and left_s > 0.0
         and inputs.state not in OVER
         and inputs.refresh_failures == 0
-        and inputs.breaker is BreakerState.CLOSED
+        and BREAKER_SCORES[inputs.breaker] == FULL
         and inputs.limit_left_s >= LIMIT_WARNINGS_FULL * inputs.limit_warn_s
         and inputs.limit_left_s > 0.0
         and inputs.persisted

@@ -94,7 +94,7 @@ class SessionKeeper:
     The mark written ahead of a refresh doubles as a short lease: of several processes only the one whose mark went in
     may send the refresh token, and a mark not renewed for `LEASE_S` belongs to a process that died (see LeaseWatch).
     `facts` gives the record as the session knows it; the keeper adds version and lease. `on_seen` hears when, by what
-    the store holds, the user was there last.
+    the store holds, the user was there last. `shared`: other processes can hold the same session.
     """
 
     __slots__ = (
@@ -111,6 +111,7 @@ class SessionKeeper:
         "_version",
         "_watch",
         "_writing",
+        "shared",
     )
 
     def __init__(
@@ -123,6 +124,7 @@ class SessionKeeper:
         record: Record,
         on_seen: Callable[[float], object],
     ) -> None:
+        self.shared = store.shared
         self._store = store
         self._session_id = session_id
         self._facts = facts
@@ -138,11 +140,6 @@ class SessionKeeper:
         # The version of our own latest lease, and the boot second it holds to.
         self._leased, self._leased_until = 0, 0.0
         self._watch = LeaseWatch()
-
-    @property
-    def shared(self) -> bool:
-        """Whether other processes can hold the same session."""
-        return self._store.shared
 
     def resume(self, record: SessionRecord) -> None:
         """Go on from what the store held."""

@@ -53,7 +53,8 @@ class Ledger:
         self._secrets_issued = 0
 
     def count_request(self, endpoint: str, outcome: str) -> None:
-        self._requests[endpoint, outcome] = self._requests.get((endpoint, outcome), 0) + 1
+        kind = endpoint, outcome
+        self._requests[kind] = self._requests.get(kind, 0) + 1
         if self._listener is not None:
             self._listener.saw(endpoint, outcome)
 

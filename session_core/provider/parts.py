@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 from urllib.parse import urlsplit
+
+import msgspec
 
 from session_core.provider.accounts import Accounts
 from session_core.provider.config import ProviderConfig
@@ -29,7 +30,7 @@ class LogoutNotice(Discreet, frozen=True, kw_only=True):
         return ("uri", "client_id")
 
 
-class Parts(NamedTuple):
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
     config: ProviderConfig
     path: str
     accounts: Accounts

@@ -37,29 +37,31 @@ async def ask_over_wire(session: Session, transport: Transport, url: str) -> See
     """As `session.client` asks, one fresh start after a 401 included; without cache and retries of its own."""
     clock, tokens = session._around.clock, session._tokens
     session._pass_gate()
-    began_at = clock.boot()
+    began_at, waited_s, attempts = clock.boot(), 0.0, 1
     token = tokens.peek()
     if token is None:
         token = await tokens.get()
-    waited_s, attempts = clock.boot() - began_at, 1
+        waited_s = clock.boot() - began_at
     answer = await transport.send(_request(url, token))
     if isinstance(answer, WireAnswer) and answer.status == 401:
         fresh = await tokens.replace(token)
         if fresh is not None:
             attempts = 2
             answer = await transport.send(_request(url, fresh))
-    answered = isinstance(answer, WireAnswer)
-    seen = Seen(answer.status, answer.body) if isinstance(answer, WireAnswer) else Seen(0)
+    if isinstance(answer, WireAnswer):
+        seen, error = Seen(answer.status, answer.body), classify_status(answer.status)
+    else:
+        seen, error = Seen(0, served=Served.NOTHING), ErrorClass.NETWORK
     session._journal.record(
         RequestServed(
             method="GET",
             route=_route_of(url),
             status=seen.status,
-            served=Served.NETWORK if answered else Served.NOTHING,
+            served=seen.served,
             duration_ms=(clock.boot() - began_at) * 1000,
             waited_ms=waited_s * 1000,
             attempts=attempts,
-            error=classify_status(seen.status) if answered else ErrorClass.NETWORK,
+            error=error,
         )
     )
     return seen

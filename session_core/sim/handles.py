@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import Context, ContextVar
 from typing import Any, Protocol
 
@@ -42,29 +41,27 @@ class TimerKeeper(Protocol):
 
 
 class VirtualHandle(msgspec.Struct, eq=False):
-    """A callback that is ready or set for a time; cancelled means it has none any more.
+    """A call that is ready or set for a time, as callback and arguments; cancelled means it has none any more.
 
     What asyncio asks of its own `Handle`, made in C: a run makes several for each call of a user. `_loop` is there while
     a loop keeps it as a timer.
     """
 
-    _callback: Callable[..., object] | None
-    _args: tuple[Any, ...]
+    _call: tuple[Any, ...]
     _context: Context
     _loop: TimerKeeper | None = None
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {'cancelled' if self._callback is None else f'{self._callback!r}()'}>"
+        return f"<{type(self).__name__} {f'{self._call[0]!r}()' if self._call else 'cancelled'}>"
 
     def cancel(self) -> None:
-        if self._callback is not None:
-            self._callback = None
-            self._args = ()
+        if self._call:
+            self._call = ()
             if self._loop is not None:
                 self._loop.timer_cancelled()
 
     def cancelled(self) -> bool:
-        return self._callback is None
+        return not self._call
 
 
 class VirtualTimer(VirtualHandle, eq=False):

@@ -118,7 +118,7 @@ class VirtualLoop(Housekeeping):
     ) -> VirtualHandle:
         if self._careful:
             self._check_call(callback)
-        handle = VirtualHandle(callback, args, copy_context() if context is None else context)
+        handle = VirtualHandle((callback, *args), copy_context() if context is None else context)
         self._ready.append(handle)
         return handle
 
@@ -144,7 +144,7 @@ class VirtualLoop(Housekeeping):
         if not due > self._now:
             _refuse_nan(due)
         serial = next(self._serials)
-        timer = VirtualTimer(callback, args, context, self, when, serial)
+        timer = VirtualTimer((callback, *args), context, self, when, serial)
         heappush(self._timers, (due, serial, timer))
         return timer
 
@@ -161,15 +161,13 @@ class VirtualLoop(Housekeeping):
         if not due > self._now:
             _refuse_nan(due)
         serial = next(self._serials)
-        timer = VirtualTimer(callback, args, context, self, when, serial)
+        timer = VirtualTimer((callback, *args), context, self, when, serial)
         heappush(self._timers, (due, serial, timer))
         return timer
 
-    def call_in_world(
-        self, seconds: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context
-    ) -> None:
+    def call_in_world(self, seconds: float, call: tuple[Any, ...], context: Context) -> None:
         """As `call_later` for what nobody cancels and no device has a part in: `context` belongs to none."""
-        heappush(self._timers, (self._now + seconds, next(self._serials), VirtualHandle(callback, args, context)))
+        heappush(self._timers, (self._now + seconds, next(self._serials), VirtualHandle(call, context)))
 
     def set_timer(self, timer: VirtualTimer) -> None:
         """Put a timer in its place, for the first time or again; its rank among ties stays."""
@@ -197,7 +195,7 @@ class VirtualLoop(Housekeeping):
     def timer_cancelled(self) -> None:
         self._cancelled_timers += 1
         if self._cancelled_timers > CANCELLED_TIMERS_MIN and self._cancelled_timers * 2 > len(self._timers):
-            self._timers[:] = [entry for entry in self._timers if entry[2]._callback is not None]
+            self._timers[:] = [entry for entry in self._timers if entry[2]._call]
             heapify(self._timers)
             self._cancelled_timers = 0
 
@@ -259,7 +257,7 @@ class VirtualLoop(Housekeeping):
                 timer = heappop(timers)[2]
                 if timer._loop is not None:
                     timer._loop = None
-                if timer._callback is None or self._gated:
+                if self._gated or not timer._call:
                     self._route(timer)
                 else:
                     ready.append(timer)
@@ -270,22 +268,22 @@ class VirtualLoop(Housekeeping):
                 self._report_livelock()
             for _ in range(round_size):
                 handle = ready.popleft()
-                callback = handle._callback
-                if callback is None or (self._shut and self._held(handle)):
+                call = handle._call
+                if not call or (self._shut and self._held(handle)):
                     continue
                 try:
-                    handle._context.run(callback, *handle._args)
+                    handle._context.run(*call)
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as error:  # noqa: BLE001 - as asyncio: a failed callback is reported, the rest go on
-                    self.call_exception_handler({"message": f"{callback!r} failed", "exception": error})
+                    self.call_exception_handler({"message": f"{call[0]!r} failed", "exception": error})
             if self._stopping:
                 return
 
     def _jump(self) -> bool:
         """Move time to the next timer; False when that is now already."""
         timers = self._timers
-        while timers and timers[0][2]._callback is None:
+        while timers and not timers[0][2]._call:
             heappop(timers)
             self._cancelled_timers -= 1
         when = timers[0][0] if timers else inf
@@ -298,7 +296,7 @@ class VirtualLoop(Housekeeping):
 
     def _route(self, timer: VirtualHandle) -> None:
         """Drop, hand to its device or let in a timer that left the heap."""
-        if timer._callback is None:
+        if not timer._call:
             self._cancelled_timers -= 1
         elif isinstance(timer, VirtualTimer) and (gate := timer._context.get(GATE)) is not None:
             gate.route(timer)

@@ -76,11 +76,13 @@ class Process:
     async def start(self) -> None:
         await self.device.create_task(self.service.__aenter__())
         self.started = True
+        self.machine.choose_foreground()
 
     def kill(self) -> None:
         """Nothing of it ever runs again: no clean-up, no last event."""
         self.alive = False
         self.device.suspend()
+        self.machine.choose_foreground()
 
     def _hear(self, event: Event) -> None:
         if self.alive:
@@ -90,7 +92,10 @@ class Process:
 
 
 class Machine:
-    """One device of the scenario: its network, its disk and its processes, which sleep and stall together."""
+    """One device of the scenario: its network, its disk and its processes, which sleep and stall together.
+
+    Its users look at `foreground`: the first process that runs and has started, if any.
+    """
 
     def __init__(self, world: World, number: int) -> None:
         scenario, loop = world.scenario, world.loop
@@ -110,27 +115,18 @@ class Machine:
         )
         self.disk: Disk = Disk(shared=scenario.has_several_processes, record=self.record)
         self.processes: list[Process] = [Process(self, 1, life=1)]
+        self.foreground: Process | None = None
         self.users: list[User] = []
+        self.asleep = False
         self._lives = 1
 
-    @property
-    def asleep(self) -> bool:
-        return self.clock.suspended
-
-    @property
-    def foreground(self) -> Process | None:
-        """The first process that runs and has started; what its users look at."""
-        for process in self.processes:
-            if process.alive and process.started:
-                return process
-        return None
+    def choose_foreground(self) -> None:
+        """Anew, for a process has started or ended."""
+        self.foreground = next((process for process in self.running() if process.started), None)
 
     def service(self) -> SessionService | None:
         """The program that its users look at."""
-        for process in self.processes:
-            if process.alive and process.started:
-                return process.service
-        return None
+        return None if self.foreground is None else self.foreground.service
 
     def new_process(self, number: int) -> Process:
         self._lives += 1
@@ -159,6 +155,7 @@ class Machine:
         if self.asleep:
             return
         self.record(DeviceChanged(change=DeviceChange.SUSPENDED, seconds=for_s or 0.0))
+        self.asleep = True
         self.clock.suspend()
         self.network.fall_asleep()
         for process in self.running():
@@ -169,6 +166,7 @@ class Machine:
     def resume(self) -> None:
         if not self.asleep:
             return
+        self.asleep = False
         self.clock.resume()
         self.record(DeviceChanged(change=DeviceChange.RESUMED))
         self.network.wake()

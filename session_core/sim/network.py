@@ -33,6 +33,7 @@ Landing = asyncio.Future[Result]
 _UNREACHABLE = WireFailure(kind=FailureKind.UNREACHABLE, maybe_sent=False)
 _TIMED_OUT = WireFailure(kind=FailureKind.TIMEOUT, maybe_sent=True)
 _DROPPED = WireFailure(kind=FailureKind.DROPPED, maybe_sent=True)
+_FATES = {Fate.REFUSED: _UNREACHABLE, Fate.DROPPED: _DROPPED, Fate.HUNG: None}
 _PORTAL = WireAnswer(
     status=200,
     headers={"content-type": "text/html"},
@@ -86,8 +87,8 @@ class Network:
             # A device that sleeps grows no less patient: by the world's time it may wait longer, never shorter.
             if leg_s >= request.timeout_s:
                 self._be_patient(landing)
-            arrival = (request, landing, loop.world_time() + request.timeout_s)
-            loop.call_in_world(leg_s, self._arrive, arrival, self._world)
+            arrival = (self._arrive, request, landing, loop.world_time() + request.timeout_s)
+            loop.call_in_world(leg_s, arrival, self._world)
         try:
             return await landing
         finally:
@@ -113,7 +114,7 @@ class Network:
         way_s = self._leg_s + delay_s
         if self._loop.world_time() + way_s >= patient_until_s:
             self._be_patient(landing)
-        self._loop.call_in_world(way_s, self._land, (landing, result), self._world)
+        self._loop.call_in_world(way_s, (self._land, landing, result), self._world)
 
     def _arrive(self, request: WireRequest, landing: Landing, patient_until_s: float) -> None:
         if self._down:
@@ -126,10 +127,10 @@ class Network:
             self._answer(landing, _DROPPED, patient_until_s)
             return
         answer = self._provider.handle(request, now=self._wall())
-        if answer.fate is Fate.HUNG:
+        result = _result(answer)
+        if result is None:
             self._be_patient(landing)
             return
-        result = _result(answer)
         if self._answers_to_lose and request.url.endswith("/token"):
             self._answers_to_lose -= 1
             self._record(NetworkChanged(state=NetworkState.ANSWER_LOST))
@@ -143,7 +144,7 @@ class Network:
             landing.set_result(result)
 
     def _after(self, seconds: float, do: Callable[..., None], *args: Any) -> None:
-        self._loop.call_in_world(seconds, do, args, self._world)
+        self._loop.call_in_world(seconds, (do, *args), self._world)
 
     # What befalls it
 
@@ -239,11 +240,10 @@ def _error(failure: WireFailure, request: httpx.Request) -> httpx.TransportError
             return httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
 
 
-def _result(answer: ProviderAnswer) -> Result:
-    if answer.fate is Fate.REFUSED:
-        return _UNREACHABLE
-    if answer.fate is Fate.DROPPED:
-        return _DROPPED
+def _result(answer: ProviderAnswer) -> Result | None:
+    """What comes of it on the wire; None where nothing ever does."""
+    if answer.fate in _FATES:
+        return _FATES[answer.fate]
     body = answer.body + b"".join(answer.chunks) if answer.chunks else answer.body
     return WireAnswer(status=answer.status, headers=answer.headers, body=body)
 

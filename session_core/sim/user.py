@@ -169,7 +169,7 @@ class User:
         self.session_id: str | None = None
         self._service = service
         self._acting = acting
-        self._calls = calls
+        self._over_wire = calls is Calls.WIRE
         self._transport = transport
         self._api_url = api_url
         self._agent = HeadlessUserAgent(transport, timeout_s=BROWSER_S)
@@ -194,9 +194,9 @@ class User:
             began_at = self._now()
             sight, detail = await self._look(route)
             self._see(sight, route, began_at, detail)
-            if sight is Sight.ERROR and acting.tries_again_after_s is not None:
+            if acting.tries_again_after_s is not None and sight is Sight.ERROR:
                 await asyncio.sleep(self._rng.uniform(0.5, 1.5) * acting.tries_again_after_s)
-            elif sight in SHUT_OUT and acting.signs_in_after_s is not None:
+            elif acting.signs_in_after_s is not None and sight in SHUT_OUT:
                 await self._sign_in_again(acting.signs_in_after_s)
             else:
                 return
@@ -208,10 +208,10 @@ class User:
         session.update_activity(route)
         session.return_to = f"/{route}"
         try:
-            if self._calls is Calls.CLIENT:
-                seen = await ask_client(session, route)
-            else:
+            if self._over_wire:
                 seen = await ask_over_wire(session, self._transport, self._api_url + route)
+            else:
+                seen = await ask_client(session, route)
         except SessionLockedError:
             return Sight.LOCKED, ""
         except SessionEndedError as error:

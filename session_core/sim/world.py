@@ -79,7 +79,7 @@ class World:
         return EPOCH_S + self.loop.world_time()
 
     def after(self, seconds: float, do: Callable[..., None], *args: Any) -> None:
-        self.loop.call_in_world(seconds, do, args, self._context)
+        self.loop.call_in_world(seconds, (do, *args), self._context)
 
     # The provider's listener
 
@@ -126,7 +126,7 @@ class World:
         at_s = next(times, None)
         if at_s is not None:
             left_s = max(0.0, self.began_at + at_s - self.loop.world_time())
-            self.loop.call_in_world(left_s, self._have_act, (machine, user, times), self._context)
+            self.loop.call_in_world(left_s, (self._have_act, machine, user, times), self._context)
 
     def _have_act(self, machine: Machine, user: User, times: Iterator[float]) -> None:
         # Nobody uses a device that sleeps.
