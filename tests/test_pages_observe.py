@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from lab_kit import fill, served_lab
+from streamlit.runtime.parallel_coordinator import ParallelFragmentCoordinator
 from streamlit.testing.v1 import AppTest
 from test_pages import OneSeat
 
@@ -199,6 +200,25 @@ def test_a_card_is_drawn_once_for_all_who_look_at_the_same() -> None:
     assert answers[0].figure.layout.height == 321
     assert loaders.ask(card._replace(key="drawn_again"), one).alt == "One."
     assert len(drawn) == 3
+
+
+def test_a_thread_is_started_only_for_what_must_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where everything is kept, the page is drawn in one go."""
+    started: list[object] = []
+    submit = ParallelFragmentCoordinator.submit
+
+    def counting(coordinator: ParallelFragmentCoordinator, *given: object) -> None:
+        started.append(given)
+        submit(coordinator, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ParallelFragmentCoordinator, "submit", counting)
+    monkeypatch.setattr(loaders, "STALE_S", 1e9)
+    app = opened(range="30d", source="all")
+    assert len(started) >= 5
+    started.clear()
+    app.run()
+    assert not started
+    assert len(app.get("plotly_chart")) == 3
 
 
 def test_no_two_cards_have_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """One card: a title, a picture with its words for those who cannot see it, its table, and the table to take away."""
 
+from functools import cache
+
 import streamlit as st
 from parts import waiting
 
@@ -12,12 +14,21 @@ TABLE_PX = 240
 
 def show(card, shown) -> None:  # noqa: ANN001 - what to ask, and what is looked at
     """Cards are asked side by side, each with a skeleton in its place; a live one asks again by itself."""
-    live(_draw, card, shown)
+    live(_draw, card, shown, key=card.key)
 
 
-def live(draw, what, shown) -> None:  # noqa: ANN001 - what draws, and its two arguments
-    """As a part of the page that is drawn by itself, and again every now and then if what is looked at moves on."""
-    st.fragment(draw, parallel=True, run_every=LIVE_S if shown.live else None)(what, shown)
+def live(draw, what, shown, *, key) -> None:  # noqa: ANN001 - what draws, its two arguments, and what it is kept under
+    """As a part of the page that is drawn by itself, and again every now and then if what is looked at moves on.
+
+    What is kept is drawn where the script is: a thread of its own takes longer than the drawing.
+    """
+    waits = not loaders.is_kept(key, shown.at(loaders.now_s()))
+    _part(draw, waits, shown.live)(what, shown)
+
+
+@cache
+def _part(draw, waits, moves):  # noqa: ANN001, ANN202 - the same for every page and reader
+    return st.fragment(draw, parallel=waits, run_every=LIVE_S if moves else None)
 
 
 def _draw(card, shown) -> None:  # noqa: ANN001
@@ -30,13 +41,13 @@ def _draw(card, shown) -> None:  # noqa: ANN001
         with place:
             answer = _ask(card, shown)
         if opened and answer is not None:
-            _rows(answer, TABLE_PX)
+            _rows(card, answer, shown, TABLE_PX)
 
 
 def _tools(card, shown) -> bool:  # noqa: ANN001 - whether the table is to be shown
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    ends = "right" if card.is_table else "distribute"
+    with st.container(horizontal=True, horizontal_alignment=ends, vertical_alignment="center"):
         opened = False if card.is_table else st.toggle("Table", key=f"table_{card.key}")
-        st.space("stretch")
         st.download_button(
             "CSV",
             lambda: exports.to_csv(card.title, view.words(shown), card.ask(shown).table),
@@ -62,7 +73,7 @@ def _ask(card, shown):  # noqa: ANN001, ANN202 - the answer, if there is one
         st.caption(answer.alt)
         return None
     if card.is_table:
-        _rows(answer, card.height_px)
+        _rows(card, answer, shown, card.height_px)
     elif card.opens:
         _clickable(card, answer, shown)
     else:
@@ -88,12 +99,21 @@ def _clickable(card, answer, shown) -> None:  # noqa: ANN001
     st.page_link(card.opens, label="Open the sessions behind this point", icon=":material/search:", query_params=words)
 
 
-def _rows(answer, height_px) -> None:  # noqa: ANN001
+def _rows(card, answer, shown, height_px) -> None:  # noqa: ANN001
+    page, words = selection.page_url(), selection.links()
+
+    def linked(then):  # noqa: ANN001, ANN202
+        return figures.sendable(session_words.linked(loaders.ask(card, then).table, page, words))
+
+    table = loaders.kept((card.key, page, *words.items()), shown, linked)
+    st.dataframe(table, hide_index=True, alt=answer.alt, height=height_px, column_config=_columns())
+
+
+@cache
+def _columns():  # noqa: ANN202
     time = {"format": "YYYY-MM-DD HH:mm:ss", "timezone": "UTC"}
-    table = session_words.linked(answer.table, selection.page_url(), selection.links())
-    columns = {
+    return {
         "bucket": st.column_config.DatetimeColumn("Time (UTC)", **time),
         **{name: st.column_config.DatetimeColumn(**time) for name in (error_words.FIRST, error_words.LAST)},
         session_words.EXAMPLE: st.column_config.LinkColumn("Example", display_text="Open", pinned=True),
     }
-    st.dataframe(table, hide_index=True, alt=answer.alt, height=height_px, column_config=columns)

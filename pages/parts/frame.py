@@ -60,7 +60,7 @@ def begin(page):  # noqa: ANN001, ANN201 - a page of cards; what is looked at
     with tools:
         simulated_badge(shown)
         _export(page, shown)
-    evidence.live(_answer, page, shown)
+    evidence.live(_answer, page, shown, key=page.title)
     return shown
 
 
@@ -106,7 +106,7 @@ def _answer(page, shown) -> None:  # noqa: ANN001
     st.caption(f"{view.period_words(shown.span, shown.zone)}{compared}")
     try:
         with waiting.skeleton("answer", shown, ANSWER_PX):
-            sentence = loaders.kept(f"answer of {page.title}", shown, page.answer)
+            sentence = loaders.kept(page.title, shown, page.answer)
     except EventStoreError:
         sentence = "The figures come back with the event store."
     st.markdown(f"#### {unformatted(sentence)}")

@@ -11,6 +11,7 @@ from session_core.web.running import current
 DIMENSIONS = ("policy", "app_version", "device")
 PAGES = {"trends": "observe/ux_trends.py", "errors": "observe/errors.py", "sessions": "observe/sessions.py"}
 TILE_PX = 96
+TILES, MOVED = "overview_tiles", "overview_moved"
 
 
 def _answer(view) -> str:  # noqa: ANN001 - what is looked at
@@ -56,16 +57,20 @@ def _changed(view):  # noqa: ANN001, ANN202
     )
 
 
+def _listed(view):  # noqa: ANN001, ANN202 - the tiles
+    bands = loaders.load("sessions_by_band", view.span, view.filters)
+    return ux_words.tiles(_measures(view), bands, compare=view.compare)
+
+
 def tiles(shown) -> None:  # noqa: ANN001 - what is looked at
-    evidence.live(_tiles, None, shown)
+    evidence.live(_tiles, None, shown, key=TILES)
 
 
 def _tiles(_nothing, shown) -> None:  # noqa: ANN001
     view = shown.at(loaders.now_s())
     try:
         with waiting.skeleton("tiles", view, TILE_PX):
-            bands = loaders.load("sessions_by_band", view.span, view.filters)
-            listed = ux_words.tiles(_measures(view), bands, compare=view.compare)
+            listed = loaders.kept(TILES, view, _listed)
     except EventStoreError:
         return
     with st.grid(5, min_column_width=140):
@@ -76,7 +81,7 @@ def _tiles(_nothing, shown) -> None:  # noqa: ANN001
 
 
 def changed(shown) -> None:  # noqa: ANN001
-    evidence.live(_draw_changed, PAGE.card("changed"), shown)
+    evidence.live(_draw_changed, PAGE.card("changed"), shown, key=MOVED)
 
 
 def _draw_changed(card, shown) -> None:  # noqa: ANN001
@@ -85,7 +90,7 @@ def _draw_changed(card, shown) -> None:  # noqa: ANN001
         st.subheader(card.title, anchor=False)
         try:
             with waiting.skeleton(card.key, view, card.height_px):
-                moved = loaders.kept("overview_moved", view, _moved)
+                moved = loaders.kept(MOVED, view, _moved)
         except EventStoreError:
             st.caption("It comes back with the event store.")
             return

@@ -3,24 +3,29 @@
 from functools import partial
 
 import streamlit as st
-from parts import evidence
+from parts import evidence, waiting
 
-from session_core.dashboard import loaders, selection, session_words, wording
+from session_core.dashboard import figures, loaders, selection, session_words, wording
 from session_core.dashboard.cards import Answer, Card, Page
 from session_core.errors import EventStoreError
 
-TABLE, TABLE_PX = "sessions_table", 520
+FOUND, TABLE, TABLE_PX = "sessions_found", "sessions_table", 520
 
 
 def page(search, only):  # noqa: ANN001, ANN201 - the page as it is searched
     which = "" if only == session_words.ONLY_DEFAULT else f", {session_words.ONLY[only].lower()}"
     named = f", with {search!r} in a name" if search else ""
-    card = Card("sessions_found", f"Sessions{which}{named}", partial(_found, search, only), TABLE_PX, is_table=True)
+    card = Card(FOUND, f"Sessions{which}{named}", partial(_found, search, only), TABLE_PX, is_table=True)
     return Page("Sessions", _answer, (card,))
 
 
 def draw(asked, shown) -> None:  # noqa: ANN001 - the page, and what is looked at
-    evidence.live(_draw, asked.cards[0], shown)
+    card = asked.cards[0]
+    evidence.live(_draw, card, shown, key=_key(card))
+
+
+def _key(card):  # noqa: ANN001, ANN202 - the title says what is searched for
+    return card.key, card.title
 
 
 def _answer(view) -> str:  # noqa: ANN001
@@ -32,10 +37,19 @@ def _found(search, only, view):  # noqa: ANN001, ANN202
     return Answer(session_words.list_table(found), session_words.how_many(found))
 
 
+def _asked(card):  # noqa: ANN001, ANN202 - asks for the answer, and makes of it what a browser is sent
+    def ask(view):  # noqa: ANN001, ANN202
+        answer = card.ask(view)
+        return answer, figures.sendable(answer.table)
+
+    return ask
+
+
 def _draw(card, shown) -> None:  # noqa: ANN001
+    shown = shown.at(loaders.now_s())
     try:
-        with st.skeleton(height=card.height_px):
-            answer = card.ask(shown.at(loaders.now_s()))
+        with waiting.skeleton(FOUND, shown, card.height_px):
+            answer, rows = loaders.kept(_key(card), shown, _asked(card))
     except EventStoreError:
         st.caption("They come back with the event store.")
         return
@@ -48,7 +62,7 @@ def _draw(card, shown) -> None:  # noqa: ANN001
             selection.open_session(str(answer.table["Session"].iloc[cell[0]]))
 
     st.dataframe(
-        answer.table,
+        rows,
         hide_index=True,
         key=TABLE,
         on_select=open_row,

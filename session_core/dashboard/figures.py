@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
+import pyarrow as pa
 from plotly.offline import get_plotlyjs
 
 from session_core.dashboard import theme
@@ -97,6 +98,11 @@ class Finished(go.Figure):  # type: ignore[misc]
 
     def to_dict(self) -> Any:
         return self._sent
+
+
+def sendable(table: pd.DataFrame) -> pa.Table:
+    """What a browser is sent of a table, made of it once, not for each reader."""
+    return pa.Table.from_pandas(table)
 
 
 def local(moments: pd.Index, zone: str) -> pd.DatetimeIndex:

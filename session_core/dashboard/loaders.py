@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import msgspec
 import pandas as pd
-import streamlit as st
 
 from session_core.clock import SystemClock
 from session_core.dashboard import lab_loaders, recorded, session_words
@@ -18,6 +15,7 @@ from session_core.dashboard.cards import Answer, Card
 from session_core.dashboard.figures import Finished, fitted
 from session_core.dashboard.filling import Filling
 from session_core.dashboard.freshness import SteadyCount
+from session_core.dashboard.keeping import Answers
 from session_core.dashboard.session_words import Opened
 from session_core.dashboard.view import View
 from session_core.errors import EventStoreError
@@ -34,7 +32,7 @@ from session_core.vocabulary import Source
 HOLD_S = 10.0
 # Some of what a card shows is not told by events.
 STALE_S = 60.0
-ANSWERS_MAX = 128
+ANSWERS_MAX = 256
 LOG_LINES_MAX = 40
 OPENED_MAX = 8
 WORK_END_S_MAX = 5.0
@@ -71,6 +69,7 @@ _clock = SystemClock()
 _store: LateStore | None = None
 _appended = SteadyCount(HOLD_S)
 filling = Filling(_clock)
+_answers, _shown, _sessions_told = Answers(ANSWERS_MAX), Answers(ANSWERS_MAX), Answers(OPENED_MAX)
 
 
 def attach(store: LateStore) -> None:
@@ -95,7 +94,7 @@ def now_s() -> float:
 
 def load(question: str, span: TimeRange, filters: Filters) -> pd.DataFrame:
     """Nobody may change it. Raises EventStoreError, whose sentence the page shows."""
-    return _answer(question, span.start_s, span.end_s, filters, _version())
+    return _answered((question, span, filters), lambda: QUESTIONS[question](_opened(), span, filters))
 
 
 def ask(card: Card, view: View) -> Answer:
@@ -103,10 +102,17 @@ def ask(card: Card, view: View) -> Answer:
     return kept(card.key, view, lambda view: _finished(card, view))
 
 
-def kept(key: str, view: View, ask: Callable[[View], T]) -> T:
+def kept(key: Hashable, view: View, ask: Callable[[View], T]) -> T:
     """What is asked under that key, once for everybody who looks at the same; nobody may change it."""
-    found: T = _kept(key, view, (*_version(), int(now_s() // STALE_S)), ask)
-    return found
+    return _shown.get(_place(key, view), lambda: ask(view))
+
+
+def is_kept(key: Hashable, view: View) -> bool:
+    """Whether nobody has to wait for it."""
+    try:
+        return _shown.has(_place(key, view))
+    except EventStoreError:
+        return False
 
 
 def load_both(question: str, view: View) -> tuple[pd.DataFrame, pd.DataFrame | None]:
@@ -117,29 +123,27 @@ def load_both(question: str, view: View) -> tuple[pd.DataFrame, pd.DataFrame | N
 
 def scored(view: View) -> tuple[UxScore, float]:
     """The score of what is looked at with its parts, and that of the period before, NaN without one."""
-    before = None if view.before is None else _scored(view.before.start_s, view.before.end_s, view.filters, _version())
-    now = _scored(view.span.start_s, view.span.end_s, view.filters, _version())
+    before = None if view.before is None else _scored(view.before, view.filters)
+    now = _scored(view.span, view.filters)
     return now, before.score if before is not None and before.sessions else float("nan")
 
 
-def options(span: TimeRange, filters: Filters) -> Mapping[str, Sequence[str]]:
-    """What can be filtered by, the values of most sessions first; nothing while the store cannot be used."""
+def options(span: TimeRange, filters: Filters) -> Mapping[str, Mapping[str, int]]:
+    """What can be filtered by, with the sessions of each value, most first; nothing while the store cannot be used."""
     try:
-        return _options(span.start_s, span.end_s, filters, _version())
+        return _options(span, filters)
     except EventStoreError:
         return {}
 
 
 def sessions(view: View) -> int:
     """How many sessions had an event in what is looked at."""
-    found = load("filter_values", view.span, view.filters)
-    return int(found.loc[found["column"] == "source", "sessions"].sum())
+    return sum(_options(view.span, view.filters).get("source", {}).values())
 
 
 def shows_simulated(view: View) -> bool:
     """Whether any of what is looked at was simulated."""
-    found = load("filter_values", view.span, view.filters)
-    return bool(((found["column"] == "source") & (found["value"] == Source.SIM)).any())
+    return Source.SIM in _options(view.span, view.filters).get("source", {})
 
 
 def store_name() -> str:
@@ -153,7 +157,7 @@ def store_path() -> str:
 
 def newest_event_at(filters: Filters = EVERYTHING) -> float | None:
     """When the newest event happened, of those that pass the filters."""
-    newest: datetime | None = _newest(filters, _version())
+    newest = _answered(("newest", filters), lambda: queries.newest_event_at(_opened(), filters))
     return None if newest is None else newest.timestamp()
 
 
@@ -167,17 +171,17 @@ def session_log(session_id: str, *, zone: str) -> pd.DataFrame:
 
 def sessions_found(view: View, search: str, only: str) -> pd.DataFrame:
     """Those of what is looked at whose name, user or device has `search` in it, the worst first."""
-    return _sessions_found(view.span.start_s, view.span.end_s, view.filters, search, only, _version())
+    return session_queries.sessions(_opened(), view.span, view.filters, search=search, only=only)
 
 
 def session_opened(session_id: str, zone: str) -> Opened | None:
-    """All that is told of one session; None where the store knows nothing of it."""
-    return _session_opened(session_id, zone, _version())
+    """All that is told of a session, once for everybody who opens it; None where the store knows nothing of it."""
+    return _sessions_told.get((session_id, zone, _version()), lambda: _told(session_id, zone))
 
 
 def recorded_runs() -> tuple[Run, ...]:
     """The newest first; each once. Raises EventStoreError."""
-    return _recorded_runs(_version())
+    return _answered("recorded runs", lambda: recorded.read_runs(queries.runs(_opened())))
 
 
 def recorded_events(run: Run) -> list[Event]:
@@ -216,53 +220,32 @@ def _finished(card: Card, view: View) -> Answer:
     return answer if answer.figure is None else answer._replace(figure=Finished(fitted(answer.figure, card.height_px)))
 
 
-@st.cache_resource(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={View: msgspec.json.encode})
-def _kept(key: str, view: View, version: tuple[str, int, int], _ask: Callable[[View], Any]) -> Any:
-    assert key
-    assert version
-    return _ask(view)
+def _answered(question: Hashable, ask: Callable[[], T]) -> T:
+    """Kept as long as nothing new was stored."""
+    return _answers.get((question, _version()), ask)
 
 
-@st.cache_resource(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
-def _answer(question: str, start_s: float, end_s: float, filters: Filters, version: tuple[str, int]) -> pd.DataFrame:
-    assert version
-    return QUESTIONS[question](_opened(), TimeRange(start_s, end_s), filters)
+def _place(key: Hashable, view: View) -> Hashable:
+    return key, view, _version(), int(now_s() // STALE_S)
 
 
-@st.cache_resource(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
-def _options(start_s: float, end_s: float, filters: Filters, version: tuple[str, int]) -> Mapping[str, Sequence[str]]:
-    found = _answer("filter_values", start_s, end_s, filters, version)
-    return {str(column): [str(value) for value in rows["value"]] for column, rows in found.groupby("column")}
+def _options(span: TimeRange, filters: Filters) -> Mapping[str, Mapping[str, int]]:
+    return _answered(("options", span, filters), lambda: _counts(load("filter_values", span, filters)))
 
 
-@st.cache_resource(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
-def _newest(filters: Filters, version: tuple[str, int]) -> datetime | None:
-    assert version
-    return queries.newest_event_at(_opened(), filters)
+def _counts(found: pd.DataFrame) -> Mapping[str, Mapping[str, int]]:
+    return {
+        str(column): {
+            str(value): int(sessions) for value, sessions in zip(rows["value"], rows["sessions"], strict=True)
+        }
+        for column, rows in found.groupby("column")
+    }
 
 
-@st.cache_resource(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
-def _scored(start_s: float, end_s: float, filters: Filters, version: tuple[str, int]) -> UxScore:
-    assert version
-    return ux_queries.ux_score(_opened(), TimeRange(start_s, end_s), filters)
+def _scored(span: TimeRange, filters: Filters) -> UxScore:
+    return _answered(("scored", span, filters), lambda: ux_queries.ux_score(_opened(), span, filters))
 
 
-@st.cache_resource(max_entries=ANSWERS_MAX, show_spinner=False, hash_funcs={Filters: msgspec.json.encode})
-def _sessions_found(
-    start_s: float, end_s: float, filters: Filters, search: str, only: str, version: tuple[str, int]
-) -> pd.DataFrame:
-    assert version
-    return session_queries.sessions(_opened(), TimeRange(start_s, end_s), filters, search=search, only=only)
-
-
-@st.cache_resource(max_entries=1, show_spinner=False)
-def _recorded_runs(version: tuple[str, int]) -> tuple[Run, ...]:
-    assert version
-    return recorded.read_runs(queries.runs(_opened()))
-
-
-@st.cache_resource(max_entries=OPENED_MAX, show_spinner=False)
-def _session_opened(session_id: str, zone: str, version: tuple[str, int]) -> Opened | None:
-    assert version
+def _told(session_id: str, zone: str) -> Opened | None:
     events = session_queries.session_events(_opened(), session_id)
     return session_words.opened(events, zone=zone) if events else None

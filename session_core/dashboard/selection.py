@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -65,7 +65,7 @@ def draw_source(now: Asked) -> None:
     st.pills("Source", list(view.SOURCES), required=True, key=KEYS[view.SOURCE], on_change=_chosen, wrap=True)
 
 
-def draw_filters(now: Asked, options: Mapping[str, Sequence[str]]) -> None:
+def draw_filters(now: Asked, options: Mapping[str, Iterable[str]]) -> None:
     """A value that is not among the options stays: whoever follows a link sees what it says, if only that it is empty."""
     given = sum(getattr(now.view.filters, name) is not None for name in view.FILTERS)
     with st.expander(f"Filters · {given}" if given else "Filters", icon=":material/filter_alt:", expanded=given > 0):
