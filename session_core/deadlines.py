@@ -243,10 +243,9 @@ class DeadlineLoop(Generic[T]):
             self._turn(now)
 
     def _turn(self, now: Reading) -> None:
-        self._visit_due(now.boot)
-        wait = self._wait
+        next_due_at = self._visit_due(now.boot)
+        wait, foretelling = self._wait, self._foretelling
         if wait is not None:
-            next_due_at, foretelling = self._next_due_at(), self._foretelling
             left_s = inf if next_due_at is None else max(0.0, next_due_at - self._clock.boot())
             wait.begin(now, left_s, watched=foretelling is None or not foretelling.steady)
 
@@ -291,7 +290,8 @@ class DeadlineLoop(Generic[T]):
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
-    def _visit_due(self, now: float) -> None:
+    def _visit_due(self, now: float) -> float | None:
+        """Visit who is due; when the next is."""
         self._last_run_at = now
         heap, entries = self._heap, self._entries
         # What is planned from here on waits for the next turn: a visit that plans itself must not go round for ever.
@@ -300,7 +300,7 @@ class DeadlineLoop(Generic[T]):
             visited = due_at, serial, member = heap[0]
             if entries.get(member) == serial:
                 if due_at > now or serial > planned:
-                    return
+                    return due_at
                 self._late_s_max = max(self._late_s_max, now - due_at)
                 next_at = self._visit_one(member, now)
                 # A visit may itself have planned or removed the member; that stands.
@@ -308,6 +308,7 @@ class DeadlineLoop(Generic[T]):
                     self._plan_again(visited, next_at, now)
             else:
                 heapq.heappop(heap)
+        return None
 
     def _plan_again(self, visited: tuple[float, int, T], next_at: float | None, now: float) -> None:
         """Where the member that was just visited stands next."""

@@ -297,16 +297,17 @@ class Session:
     def get_session_health(self) -> HealthScore:
         around, manager, beat_at = self._around, self._tokens, self._beat_at
         now, policy, tokens = around.clock.boot(), around.config.policy, manager.tokens
+        failures, breaker, persisted = manager.condition()
         return health(
             HealthInputs(
                 state=self._machine.state,
                 token_left_s=None if tokens is None else tokens.expires_at - now,
                 refresh_lead_s=0.0 if tokens is None else tokens.expires_at - tokens.refresh_due_at,
-                refresh_failures=manager.failures,
-                breaker=manager.breaker_state,
+                refresh_failures=failures,
+                breaker=breaker,
                 limit_left_s=max(0.0, self._limits.reached_at - now),
                 limit_warn_s=policy.limits.warn_s,
-                persisted=manager.persisted,
+                persisted=persisted,
                 heartbeat_age_s=now - beat_at if self._managed and beat_at is not None else None,
                 heartbeat_interval_s=policy.heartbeat_s,
                 skew_s=around.oauth.skew_s,

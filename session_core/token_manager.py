@@ -142,10 +142,6 @@ class TokenManager:
         return None if self._task is None else self._task_began_at + REFRESH_S_MAX
 
     @property
-    def breaker_state(self) -> BreakerState:
-        return self._troubles.breaker.state
-
-    @property
     def failures(self) -> int:
         """Refreshes that failed since the last that worked."""
         return self._troubles.failures
@@ -154,6 +150,11 @@ class TokenManager:
     def retry_at(self) -> float:
         """The boot second before which no refresh is tried."""
         return self._troubles.retry_at
+
+    def condition(self) -> tuple[int, BreakerState, bool]:
+        """`failures`, the breaker's state and `persisted`: what a look at the health asks every few minutes."""
+        troubles = self._troubles
+        return troubles.failures, troubles.breaker.state, self._held.persisted
 
     def statistics(self) -> TokenStatistics:
         return TokenStatistics(

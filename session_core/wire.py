@@ -16,7 +16,7 @@ from session_core.secrecy import Discreet
 ANSWER_BYTES_MAX = 1 << 20
 
 
-class WireRequest(Discreet, frozen=True, kw_only=True):
+class WireRequest(Discreet, frozen=True, kw_only=True, gc=False):
     """One request to the provider. `headers` and `body` can carry secrets, so they stay out of the repr."""
 
     method: str
@@ -29,7 +29,7 @@ class WireRequest(Discreet, frozen=True, kw_only=True):
         return [("method", self.method), ("url", self.url.partition("?")[0])]
 
 
-class WireAnswer(Discreet, frozen=True, kw_only=True):
+class WireAnswer(Discreet, frozen=True, kw_only=True, gc=False):
     """One HTTP answer; header names are lower case."""
 
     status: int

@@ -11,6 +11,7 @@ import msgspec
 
 NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
 _JSON = {"content-type": "application/json", **NO_STORE}
+_encode = msgspec.json.Encoder().encode
 
 
 class Fate(StrEnum):
@@ -68,8 +69,7 @@ class RefusedByRedirectError(RefusedError):
 
 
 def json_answer(said: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> ProviderAnswer:
-    body = msgspec.json.encode(said)
-    return ProviderAnswer(status=status, headers={**_JSON, **headers} if headers else _JSON, body=body)
+    return ProviderAnswer(status=status, headers={**_JSON, **headers} if headers else _JSON, body=_encode(said))
 
 
 def redirect(location: str, *, cookie: str | None = None) -> ProviderAnswer:

@@ -19,7 +19,7 @@ PARAMS_MAX = 64
 FORM_TYPE = "application/x-www-form-urlencoded"
 
 
-class Inbound(msgspec.Struct, frozen=True, kw_only=True):
+class Inbound(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request as the endpoints see it: `path` is below the issuer, header names are lower case."""
 
     method: str

@@ -17,7 +17,7 @@ from session_core.vocabulary import ErrorClass, Served
 from session_core.wire import Transport, WireAnswer, WireRequest
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """An answer of the API as its user finds it; status 0 means that none came."""
 
     status: int

@@ -28,6 +28,7 @@ class VirtualClock:
         self.wall_skew_s = wall_skew_s
         self.before_jump: list[Callable[[], None]] = []
         self.steady = True
+        self._wall_at_boot = epoch_s + wall_skew_s
         self._slept_s = 0.0
         self._suspended_at: float | None = None
 
@@ -35,7 +36,7 @@ class VirtualClock:
         return f"VirtualClock(boot={self.boot()}, monotonic={self.monotonic()}, wall_skew_s={self.wall_skew_s})"
 
     def wall(self) -> float:
-        return self.epoch_s + self.wall_skew_s + self._now()
+        return self._wall_at_boot + self._now()
 
     def monotonic(self) -> float:
         awake_until = self._now() if self._suspended_at is None else self._suspended_at
@@ -44,7 +45,7 @@ class VirtualClock:
     def moments(self) -> tuple[float, float, float]:
         now = self._now()
         awake_until = now if self._suspended_at is None else self._suspended_at
-        return self.epoch_s + self.wall_skew_s + now, awake_until - self._slept_s, now
+        return self._wall_at_boot + now, awake_until - self._slept_s, now
 
     def reading(self) -> Reading:
         """All three at once."""
@@ -63,6 +64,7 @@ class VirtualClock:
         """Set the wall clock forwards or, with negative `seconds`, back."""
         self.foretell()
         self.wall_skew_s += seconds
+        self._wall_at_boot = self.epoch_s + self.wall_skew_s
 
     def suspend(self) -> None:
         """Stop `monotonic`; `boot` and `wall` go on."""

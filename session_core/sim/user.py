@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import csv
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -35,6 +36,7 @@ BROWSER_S = 300.0
 """How long a browser waits for a page, which is longer than a program does."""
 STALE = frozenset({Served.STALE, Served.STALE_IF_ERROR})
 SHUT_OUT = frozenset({Sight.SIGN_IN, Sight.LOCKED})
+ANSWERED = (Sight.ANSWER, "")
 
 
 # When people act
@@ -191,8 +193,14 @@ class User:
         """Want something of the API, and not give up at the first error if this user is of that kind."""
         acting = self._acting
         for _ in range(acting.tries_max):
-            began_at = self._now()
-            sight, detail = await self._look(route)
+            session, began_at = self.session, self._now()
+            if session is None:
+                sight, detail = Sight.SIGN_IN, "no session"
+            else:
+                try:
+                    sight, detail = self._judge(await self._call(session, route))
+                except (SessionLockedError, SessionEndedError, TokenUnavailableError) as error:
+                    sight, detail = _refusal(error)
             self._see(sight, route, began_at, detail)
             if acting.tries_again_after_s is not None and sight is Sight.ERROR:
                 await asyncio.sleep(self._rng.uniform(0.5, 1.5) * acting.tries_again_after_s)
@@ -201,31 +209,20 @@ class User:
             else:
                 return
 
-    async def _look(self, route: str) -> tuple[Sight, str]:
-        session = self.session
-        if session is None:
-            return Sight.SIGN_IN, "no session"
+    def _call(self, session: Session, route: str) -> Coroutine[Any, Any, Seen]:
+        """Act, and call what one wants to see."""
         session.update_activity(route)
         session.return_to = f"/{route}"
-        try:
-            if self._over_wire:
-                seen = await ask_over_wire(session, self._transport, self._api_url + route)
-            else:
-                seen = await ask_client(session, route)
-        except SessionLockedError:
-            return Sight.LOCKED, ""
-        except SessionEndedError as error:
-            return Sight.SIGN_IN, str(error.reason)
-        except TokenUnavailableError as error:
-            return Sight.ERROR, f"{error.code}: {error.outcome}"
-        return self._judge(seen)
+        if self._over_wire:
+            return ask_over_wire(session, self._transport, self._api_url + route)
+        return ask_client(session, route)
 
     def _judge(self, seen: Seen) -> tuple[Sight, str]:
         if not 200 <= seen.status < 300:
             return Sight.ERROR, f"status {seen.status}" if seen.status else "no answer"
         if self._mine not in seen.body:
             return Sight.FOREIGN_ANSWER if b'"subject":' in seen.body else Sight.ERROR, "not the API's own answer"
-        return (Sight.STALE_ANSWER, str(seen.served)) if seen.served in STALE else (Sight.ANSWER, "")
+        return (Sight.STALE_ANSWER, str(seen.served)) if seen.served in STALE else ANSWERED
 
     def _see(self, sight: Sight, route: str, began_at: float, detail: str = "") -> None:
         now = self._now()
@@ -288,6 +285,16 @@ class User:
             await self.sign_in()
         finally:
             self._signing_in = False
+
+
+def _refusal(error: SessionLockedError | SessionEndedError | TokenUnavailableError) -> tuple[Sight, str]:
+    match error:
+        case SessionLockedError():
+            return Sight.LOCKED, ""
+        case SessionEndedError(reason=reason):
+            return Sight.SIGN_IN, str(reason)
+        case TokenUnavailableError(code=code, outcome=outcome):
+            return Sight.ERROR, f"{code}: {outcome}"
 
 
 class Hand:
