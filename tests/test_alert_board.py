@@ -24,7 +24,7 @@ from session_core.alert_rules import (
     Why,
 )
 from session_core.alert_states import Alert, AlertState
-from session_core.dashboard import alert_board, alert_chart, alert_rows, theme
+from session_core.dashboard import alert_board, alert_chart, alert_pictures, alert_rows, theme
 from session_core.dashboard.alert_board import Group
 from session_core.errors import ConfigError
 from session_core.store.alert_desk import Board
@@ -161,6 +161,18 @@ def test_the_chart_holds_every_window_of_every_burn_rule() -> None:
     frozen = alert_chart.burn_rates(alert_board.burns(board(burn(frozen=Why.STALE))))
     assert frozen.data[0].marker.color == (theme.NEUTRAL, theme.NEUTRAL)
     assert set(frozen.data[0].marker.pattern.shape) == {"/"}
+
+
+def test_burn_rates_are_drawn_once_until_something_changes() -> None:
+    """For everybody, and however often they are looked at meanwhile."""
+    first, later = board(burn()), board(burn(), looked_at=NOW)
+    assert alert_pictures.burns(first) is alert_pictures.burns(later)
+    for changed in (
+        board(burn(frozen=Why.STALE)),
+        board(burn(), COLD),
+        board(burn(), settings=AlertSettings(rules=(STUCK_RULE,))),
+    ):
+        assert alert_pictures.burns(changed) is not alert_pictures.burns(first)
 
 
 def test_without_a_rate_there_is_a_sentence() -> None:

@@ -51,14 +51,15 @@ def board(desk: AlertDesk, *, may_act: bool) -> None:
 
 
 def _line(desk: AlertDesk, line: Line, *, may_act: bool, said: bool) -> None:
+    marks = (f":{mark.colour}-badge[{mark.icon} {mark.word}]" for mark in line.marks)
+    title = "&ensp;".join((f"**{line.rule}**", *marks))
     with st.container(gap="xsmall"):
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            with st.container(horizontal=True, vertical_alignment="center", width="content"):
-                st.markdown(f"**{line.rule}**", width="content")
-                for mark in line.marks:
-                    st.badge(mark.word, icon=mark.icon, color=mark.colour)
-            if may_act:
+        if may_act:
+            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+                st.markdown(title, width="content")
                 _acts(desk, line)
+        else:
+            st.markdown(title)
         if said:
             st.markdown(line.said)
         st.caption(line.when)

@@ -2,13 +2,12 @@
 
 import streamlit as st
 
-from session_core.dashboard import alert_board, alert_chart, exports, figures, selection
+from session_core.dashboard import alert_board, alert_pictures, exports, figures, selection
 from session_core.errors import EventStoreError
 from session_core.store.alert_desk import AlertDesk
 
 LIVE_S = 5
 TABLE_PX, HISTORY_PX = 220, 260
-CHARTS_MAX = 4
 
 
 @st.fragment(run_every=LIVE_S)
@@ -20,19 +19,13 @@ def burns(desk: AlertDesk) -> None:
             st.metric("Left", alert_board.budget_left(board))
             st.metric("Uninterrupted", alert_board.uninterrupted(board))
         st.caption(alert_board.budget_sentence(board))
-        table = alert_board.burns(board)
-        alt = alert_board.burns_alt(table)
-        if not alert_board.has_burns(table):
+        rows, alt, figure = alert_pictures.burns(board)
+        if figure is None:
             st.caption(alt)
             return
-        st.plotly_chart(_chart(table), key="chart_burns", alt=alt, config=figures.NO_TOOLS)
+        st.plotly_chart(figure, key="chart_burns", alt=alt, config=figures.NO_TOOLS)
         if st.toggle("Table", key="table_burns"):
-            st.dataframe(table, hide_index=True, alt=alt, height=TABLE_PX)
-
-
-@st.cache_resource(max_entries=CHARTS_MAX, show_spinner=False)
-def _chart(table):  # noqa: ANN001, ANN202 - drawn once for as long as the rates are the same
-    return figures.Finished(alert_chart.burn_rates(table))
+            st.dataframe(rows, hide_index=True, alt=alt, height=TABLE_PX)
 
 
 @st.fragment(run_every=LIVE_S)
@@ -40,7 +33,7 @@ def history(desk: AlertDesk) -> None:
     with st.container(border=True, key="card_history"):
         st.subheader("What happened", anchor=False)
         try:
-            table = alert_board.history(desk.history(), selection.zone())
+            table, rows = alert_pictures.history(desk, selection.zone())
         except EventStoreError:
             st.caption("It comes back with the event store.")
             return
@@ -50,7 +43,7 @@ def history(desk: AlertDesk) -> None:
         time = st.column_config.DatetimeColumn(format="D MMM HH:mm:ss", width=130)
         config = {"Time": time, "What happened": st.column_config.TextColumn(width=620)}
         alt = "What became of alerts, newest first."
-        st.dataframe(table, hide_index=True, height=HISTORY_PX, column_config=config, alt=alt)
+        st.dataframe(rows, hide_index=True, height=HISTORY_PX, column_config=config, alt=alt)
         st.download_button(
             "CSV",
             lambda: exports.to_csv("Alerts", {"Time zone": selection.zone()}, table),

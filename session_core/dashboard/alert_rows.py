@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 import pandas as pd
@@ -17,11 +18,13 @@ ON, NAME, MEASURE, THRESHOLD = "On", "Rule", "Looks at", "Threshold"
 WINDOW, SHORT, SESSIONS, URGENT, WHEN = "Window", "Short window", "Sessions", "Urgent", "Fires when"
 _UNITS: Mapping[str, float] = {"d": DAY_S, "h": HOUR_S, "min": MINUTE_S, "s": 1.0}
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|min|s)")
+TABLES_MAX = 8
 LENGTH_PATTERN = rf"^{_LENGTH.pattern}$"
 
 
+@lru_cache(TABLES_MAX)
 def to_table(settings: AlertSettings) -> pd.DataFrame:
-    """One row for each rule."""
+    """One row for each rule; nobody may change it, for it is made once."""
     rows = [
         {
             ON: rule.enabled,
