@@ -79,7 +79,7 @@ class RefreshTroubles:
     def blocked(self, tokens: TokenSet, now: float) -> EndReason | None:
         """Why the refresh token must not be sent at `now`, or None if it may be."""
         reason = blocked(tokens, now=now, maybe_spent_at=self.maybe_spent_at, profile=self._profile)
-        return self.lost if reason is EndReason.NO_REFRESH_TOKEN and self.lost is not None else reason
+        return self.lost if self.lost is not None and reason is EndReason.NO_REFRESH_TOKEN else reason
 
     def last_outcome_or(self, otherwise: Outcome) -> Outcome:
         return self.last_outcome or otherwise

@@ -305,7 +305,7 @@ class Session:
                 refresh_lead_s=0.0 if tokens is None else tokens.expires_at - tokens.refresh_due_at,
                 refresh_failures=failures,
                 breaker=breaker,
-                limit_left_s=max(0.0, self._limits.reached_at - now),
+                limit_left_s=self._limits.reached_at - now,
                 limit_warn_s=policy.limits.warn_s,
                 persisted=persisted,
                 heartbeat_age_s=now - beat_at if self._managed and beat_at is not None else None,

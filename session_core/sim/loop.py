@@ -245,13 +245,18 @@ class VirtualLoop(Housekeeping):
             sys.set_coroutine_origin_tracking_depth(origin_depth)
             sys.set_asyncgen_hooks(*hooks)
 
-    def _run(self) -> None:  # noqa: C901 - in one piece, because each call in it would cost every timer
+    def _run(self) -> None:  # noqa: C901, PLR0912 - in one piece, because each call in it would cost every timer
         ready = self._ready
         timers = self._timers
         instant_callbacks = 0
         while True:
-            if not ready and not self._stopping and self._jump():
-                instant_callbacks = 0
+            if not ready and not self._stopping:
+                due = timers[0][0] if timers and timers[0][2]._call else self._next_due()
+                if due > self._now:
+                    if not due <= self.until_s or due == inf:
+                        self._refuse_to_jump(due)
+                    self._now = due
+                    instant_callbacks = 0
             now = self._now
             while timers and timers[0][0] <= now:
                 timer = heappop(timers)[2]
@@ -262,11 +267,12 @@ class VirtualLoop(Housekeeping):
                 else:
                     ready.append(timer)
             # As in asyncio, what these callbacks schedule runs in the next round, after timers that are due by then.
-            round_size = len(ready)
-            instant_callbacks += round_size
+            left = len(ready)
+            instant_callbacks += left
             if instant_callbacks > self._instant_callbacks_max:
                 self._report_livelock()
-            for _ in range(round_size):
+            while left:
+                left -= 1
                 handle = ready.popleft()
                 call = handle._call
                 if not call or (self._shut and self._held(handle)):
@@ -280,19 +286,13 @@ class VirtualLoop(Housekeeping):
             if self._stopping:
                 return
 
-    def _jump(self) -> bool:
-        """Move time to the next timer; False when that is now already."""
+    def _next_due(self) -> float:
+        """When the first timer is due that was not cancelled."""
         timers = self._timers
         while timers and not timers[0][2]._call:
             heappop(timers)
             self._cancelled_timers -= 1
-        when = timers[0][0] if timers else inf
-        if when <= self._now:
-            return False
-        if not when <= self.until_s or when == inf:
-            self._refuse_to_jump(when)
-        self._now = when
-        return True
+        return timers[0][0] if timers else inf
 
     def _route(self, timer: VirtualHandle) -> None:
         """Drop, hand to its device or let in a timer that left the heap."""
