@@ -44,8 +44,9 @@ class VirtualClock:
 
     def moments(self) -> tuple[float, float, float]:
         now = self._now()
-        awake_until = now if self._suspended_at is None else self._suspended_at
-        return self._wall_at_boot + now, awake_until - self._slept_s, now
+        if self._suspended_at is None and not self._slept_s:
+            return self._wall_at_boot + now, now, now
+        return self._wall_at_boot + now, self.monotonic(), now
 
     def reading(self) -> Reading:
         """All three at once."""

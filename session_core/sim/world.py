@@ -125,8 +125,9 @@ class World:
         """Have `user` act at the next of `times`. No task waits for it: these are most of a long run's timers."""
         at_s = next(times, None)
         if at_s is not None:
-            left_s = max(0.0, self.began_at + at_s - self.loop.world_time())
-            self.loop.call_in_world(left_s, (self._have_act, machine, user, times), self._context)
+            loop = self.loop
+            left_s = self.began_at + at_s - loop.world_time()
+            loop.call_in_world(max(0.0, left_s), (self._have_act, machine, user, times), self._context)
 
     def _have_act(self, machine: Machine, user: User, times: Iterator[float]) -> None:
         # Nobody uses a device that sleeps.
