@@ -29,8 +29,11 @@ make_venv() {
         fi
     fi
     say "Setting up $1 from $2; this takes a minute the first time."
-    if ! "$1/bin/python" -m pip --disable-pip-version-check install --quiet --requirement "$2" ||
-        ! "$1/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps --editable .; then
+    # Most of what is installed is never loaded; Python compiles the rest as it is met, unless it may not write.
+    compile=--no-compile
+    [ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || compile=--compile
+    if ! "$1/bin/python" -m pip --disable-pip-version-check install --quiet "$compile" --requirement "$2" ||
+        ! "$1/bin/python" -m pip --disable-pip-version-check install --quiet "$compile" --no-deps --editable .; then
         say "The packages of $2 could not be installed into $1; the lines above say why. Run $0 again when that is mended."
         exit 1
     fi
