@@ -23,7 +23,6 @@ from session_core.store.recorder import (
     CHECKPOINT_BYTES,
     CHECKPOINT_CROWDED_BYTES,
     MEMORY_FACTOR,
-    POURING_TURNS,
 )
 from session_core.store.spill import Spill
 
@@ -207,20 +206,6 @@ def test_upkeep_waits_until_no_crowd_does(store: ListStore) -> None:
         recorder._tend()
     assert store.checkpoints == [CHECKPOINT_CROWDED_BYTES, CHECKPOINT_BYTES, CHECKPOINT_BYTES, CHECKPOINT_BYTES]
     assert store.maintained == [False, False, True]
-
-
-def test_upkeep_comes_less_often_while_events_pour(store: ListStore) -> None:
-    """But it comes."""
-    recorder = recorder_of(store, flush_events=10)
-    for seq in range(10):
-        recorder.emit(event(seq))
-    recorder._step()
-    for turn in range(POURING_TURNS):
-        recorder._tend(turn)
-    assert store.maintained == [False]
-    recorder._step()
-    recorder._tend(1)
-    assert store.maintained == [False, True]
 
 
 def test_only_full_flushes_leave_the_score_for_later(store: ListStore) -> None:
@@ -703,7 +688,8 @@ def test_a_really_full_disk_loses_nothing(tmp_path: Path) -> None:
 
 
 KILLED = """
-queue_max, batch_max, crowd = map(int, sys.argv[3:])
+from session_core.store import recorder as recording
+queue_max, batch_max, crowd, recording.CHECKPOINT_BYTES = map(int, sys.argv[3:])
 recorder = Recorder(store, clock=SystemClock(), flush_s=0.002, queue_max=queue_max, batch_max=batch_max)
 recorder.start()
 seq = 0
@@ -717,17 +703,23 @@ while True:
 
 
 @pytest.mark.parametrize(
-    ("queue_max", "batch_max", "crowd", "flushes_max"),
-    [(4, 40, 60, 40), (20_000, 40, 60, 40), (150, 1_000, 3_000, 8), (20_000, 20_000, 3_000, 8)],
-    ids=["spilling", "calm", "crowded and spilling", "crowded"],
+    ("queue_max", "batch_max", "crowd", "flushes_max", "checkpoint_bytes"),
+    [
+        (4, 40, 60, 40, CHECKPOINT_BYTES),
+        (20_000, 40, 60, 40, CHECKPOINT_BYTES),
+        (150, 1_000, 3_000, 8, CHECKPOINT_BYTES),
+        (20_000, 20_000, 3_000, 8, CHECKPOINT_BYTES),
+        (20_000, 20_000, 300, 40, 1_000),
+    ],
+    ids=["spilling", "calm", "crowded and spilling", "crowded", "checkpointing"],
 )
 def test_kill_9_loses_no_acknowledged_event(
-    tmp_path: Path, queue_max: int, batch_max: int, crowd: int, flushes_max: int
+    tmp_path: Path, queue_max: int, batch_max: int, crowd: int, flushes_max: int, checkpoint_bytes: int
 ) -> None:
     """Killed at random moments, calm or crowded, all that was acknowledged is there once, and once in the rollups."""
     path = tmp_path / "events.duckdb"
     moments = random.Random(queue_max + crowd)
-    sizes = [str(size) for size in (queue_max, batch_max, crowd)]
+    sizes = [str(size) for size in (queue_max, batch_max, crowd, checkpoint_bytes)]
     acknowledged: dict[str, int] = {}
     for number in range(4):
         stream_id = f"round-{number}"

@@ -82,8 +82,9 @@ def test_what_is_written_in_a_hurry_counts_the_same(events: list[Event], rng: ra
         store.close()
 
 
-def test_a_hurry_leaves_only_the_score_for_later(store: EventStore) -> None:
+def test_a_hurry_leaves_only_the_score_for_later(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The events are there at once; what they add to the score, and to that of calm ones after them, with `maintain`."""
+    monkeypatch.setattr(upkeep, "OWED_EVENTS", 6)
     events = calls(9)
     store.append(events[:3])
     store.append(events[3:6], hurry=True)
@@ -94,6 +95,37 @@ def test_a_hurry_leaves_only_the_score_for_later(store: EventStore) -> None:
     assert ux_figures(store, DAY) == observe(events).figures
     assert not store.maintain(idle=False)
     assert count_of(store, "owed") == 0
+
+
+def test_while_events_pour_they_are_counted_many_at_a_time(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For it costs nearly as much for a few; when it is calm the rest is counted."""
+    monkeypatch.setattr(upkeep, "OWED_EVENTS", 6)
+    events = calls(15)
+    store.append(events, hurry=True)
+    assert [store.maintain(idle=False) for _ in range(3)] == [True, True, False]
+    assert ux_figures(store, DAY) == observe(events[:12]).figures
+    assert store.maintain()
+    assert ux_figures(store, DAY) == observe(events).figures
+
+
+def test_events_are_committed_while_a_checkpoint_runs(store: EventStore) -> None:
+    """Only what does more than add rows waits for its end."""
+    added, altered = threading.Event(), threading.Event()
+
+    def write() -> None:
+        store.append(calls(3), hurry=True)
+        added.set()
+        store.write([("DELETE FROM events", {})])
+        altered.set()
+
+    writer = threading.Thread(target=write, daemon=True)
+    with store._upkeep.checkpointing():
+        writer.start()
+        assert added.wait(WAIT_S)
+        assert count_of(store, "events") == 3
+        assert not altered.is_set()
+    assert altered.wait(WAIT_S)
+    assert count_of(store, "events") == 0
 
 
 def test_closing_counts_what_was_left_for_later(store: EventStore) -> None:
@@ -177,8 +209,8 @@ def test_counting_later_may_fail_too(store: EventStore, monkeypatch: pytest.Monk
     store.append(events[3:], hurry=True)
     fail_next_commit(store, monkeypatch, done=done)
     with pytest.raises(EventStoreError):
-        store.maintain(idle=False)
-    while store.maintain(idle=False):
+        store.maintain()
+    while store.maintain():
         pass
     assert ux_figures(store, DAY) == observe(events).figures
 
@@ -189,15 +221,15 @@ def test_a_commit_that_fails_meanwhile_is_not_forgotten(store: EventStore, monke
     store.append(events[:6], hurry=True)
     count = store._upkeep._count
 
-    def count_and_meet(cursor: duckdb.DuckDBPyConnection, counted: Sequence[Event]) -> None:
-        count(cursor, counted)
+    def count_and_meet(cursor: duckdb.DuckDBPyConnection, counted: Sequence[Event], *args: Any) -> None:
+        count(cursor, counted, *args)
         monkeypatch.setattr(store._upkeep, "_count", count)
         fail_next_commit(store, monkeypatch, done=True)
         with pytest.raises(EventStoreError):
             store.append(events[6:], hurry=True)
 
     monkeypatch.setattr(store._upkeep, "_count", count_and_meet)
-    assert store.maintain(idle=False)
+    assert store.maintain()
     while store.maintain(idle=False):
         pass
     assert ux_figures(store, DAY) == observe(events).figures

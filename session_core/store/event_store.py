@@ -93,7 +93,7 @@ class EventStore:
 
     def write(self, statements: Iterable[tuple[str, Mapping[str, object]]]) -> None:
         """Commit what these do as one transaction."""
-        with self._upkeep.changing() as cursor:
+        with self._upkeep.altering() as cursor:
             for statement, given in statements:
                 cursor.execute(statement, dict(given))
 

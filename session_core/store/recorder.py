@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from itertools import cycle
 from operator import attrgetter
 from pathlib import Path
 
@@ -21,11 +20,10 @@ from session_core.store.spill import Spill
 # may grow meanwhile; a store that was killed with that much reads it again in a second.
 CHECKPOINT_BYTES = 16 << 20
 CHECKPOINT_CROWDED_BYTES = 256 << 20
-# A commit costs nearly as much for a few events as for many, and so does counting them. While they pour in, so many
-# flushes are gathered, but for no longer than that, and they are counted at each fourth turn.
+# A commit costs nearly as much for a few events as for many. While they pour in, so many flushes are gathered, but for no
+# longer than that.
 GATHER_FACTOR = 5
 GATHER_S = 0.1
-POURING_TURNS = 4
 # By how many queues a store that takes events may fall behind before they go to disk, and how many fit into memory.
 BEHIND_FACTOR = 12
 MEMORY_FACTOR = 25
@@ -159,18 +157,16 @@ class Recorder:
             self._wake.wait(min(GATHER_S, self._flush_s) if self._pouring else self._flush_s)
 
     def _keep(self) -> None:
-        turns = cycle(range(POURING_TURNS))
         while not self._stopping.wait(self._flush_s):
-            turn = next(turns)
-            while self._tend(turn) and not (self._pouring or self._stopping.is_set()):
+            while self._tend() and not self._stopping.is_set():
                 pass
 
-    def _tend(self, turn: int = 0) -> bool:
+    def _tend(self) -> bool:
         """Do one thing that the store has to do besides, if no crowd waits; whether there was one."""
-        crowded, due = self._backlog(self._batch_max), turn == 0 or not self._pouring
+        crowded = self._backlog(self._batch_max)
         try:
             self._store.checkpoint(log_bytes_min=CHECKPOINT_CROWDED_BYTES if crowded else CHECKPOINT_BYTES)
-            done = due and not crowded and self._store.maintain(idle=not self._pouring)
+            done = not crowded and self._store.maintain(idle=not self._pouring)
         except EventStoreError as error:
             self._upkeep_trouble = str(error)
             return False

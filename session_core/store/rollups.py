@@ -72,17 +72,13 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def fold(upto_flush: int) -> Iterator[Statement]:
     """What brings all flushes up to this one into the rollups, in one transaction."""
     given = {"upto": upto_flush}
-    for name, grains in ROLLUPS.items():
-        of_name = given if name in _OF_EVENTS else {}
-        yield f"INSERT INTO {name}_minutes {_unfolded(name, 'minutes')}", of_name
-        if "quarters" in grains:
-            # They are made of hours, of which there are few.
-            yield f"CREATE OR REPLACE TEMP TABLE folding AS FROM {name}_hours LIMIT 0", {}
-            yield f"INSERT INTO folding {_unfolded(name, 'hours')}", of_name
-            yield f"INSERT INTO {name}_hours FROM folding", {}
-            yield f"INSERT INTO {name}_quarters {_merged(name, 'quarters', 'folding')}", {}
-        else:
-            yield f"INSERT INTO {name}_hours {_unfolded(name, 'hours')}", of_name
+    for name, (finest, *coarser) in ROLLUPS.items():
+        # Of minutes there are far fewer than events, so the coarser are made of them.
+        yield f"CREATE OR REPLACE TEMP TABLE folding AS FROM {name}_{finest} LIMIT 0", {}
+        yield f"INSERT INTO folding {_unfolded(name, finest)}", given if name in _OF_EVENTS else {}
+        yield f"INSERT INTO {name}_{finest} FROM folding", {}
+        for grain in coarser:
+            yield f"INSERT INTO {name}_{grain} {_merged(name, grain, 'folding')}", {}
     yield "DROP TABLE folding", {}
     yield "INSERT INTO troubles FROM labelled((SELECT unfolded()), $upto)", given
     for table in _FRESH:

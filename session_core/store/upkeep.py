@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 
@@ -15,16 +15,18 @@ from session_core.events import Event
 from session_core.store import rollups
 from session_core.store.columns import micros
 from session_core.store.database import Database, on_batch
-from session_core.store.ux_ledger import Additions, UxLedger, by_session
+from session_core.store.ux_ledger import Additions, UxLedger, by_session, go_on
 
 FOLD_EVENTS = 50_000
 FOLD_EVENTS_IDLE = 5_000
 MERGE_FOLDS = 16
 ANEW_SESSIONS_MAX = 500
 SORT_EVENTS_MAX = 2_000_000
-# As many are counted at a time, and as many may wait for it in memory.
-OWED_EVENTS = 100_000
+# As many are counted at a time, while more pour in and afterwards, and as many may wait for it in memory.
+OWED_EVENTS = 25_000
+OWED_EVENTS_IDLE = 100_000
 OWED_EVENTS_MAX = 1_000_000
+GIVE_WAY_S = 0.0001
 
 _BEGINNING_US = -62_135_596_800_000_000
 
@@ -58,7 +60,9 @@ class Upkeep:
         self._database = database
         self._keeping = threading.Lock()
         self._writing = threading.Lock()
+        self._altering = threading.Lock()
         self._counting = threading.Lock()
+        self._nothing = threading.Event()
         self._ledger = UxLedger()
         self._owed: deque[Event] = deque()
         self._hurried: Sequence[Event] = ()
@@ -98,9 +102,15 @@ class Upkeep:
             yield cursor
 
     @contextmanager
+    def altering(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One transaction that may do more than add rows."""
+        with self._altering, self.changing() as cursor:
+            yield cursor
+
+    @contextmanager
     def checkpointing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor while there is no transaction: a checkpoint is refused while somebody changes something."""
-        with self._keeping, self._writing, self._database.cursor() as cursor:
+        """A cursor while nobody does more than add rows: else a checkpoint is refused. Events go on being committed."""
+        with self._keeping, self._altering, self._database.cursor() as cursor:
             yield cursor
 
     def forget_sessions(self, events: Sequence[Event]) -> None:
@@ -127,15 +137,18 @@ class Upkeep:
 
     def maintain(self, *, idle: bool = True) -> bool:
         """Do some of what is due; whether there was anything."""
-        owing, full = bool(self._owed), self._unfolded >= (FOLD_EVENTS_IDLE if idle else FOLD_EVENTS)
+        owing = len(self._owed) >= (1 if idle else OWED_EVENTS)
+        full = self._unfolded >= (FOLD_EVENTS_IDLE if idle else FOLD_EVENTS)
         if self._in_doubt or len(self._owed) > OWED_EVENTS_MAX:
             self._owe_no_more()
         elif owing or full:
             # Neither may keep the other from its turn, however many events pour in.
             if owing:
-                self._pay()
+                self._pay(idle=idle)
             if full:
                 self._fold()
+        elif self._owed:
+            return False
         elif self._anew:
             self._count_anew()
         elif idle and self._folds >= MERGE_FOLDS:
@@ -158,25 +171,28 @@ class Upkeep:
         while self._owed and not self._in_doubt:
             self._pay()
 
-    def _count(self, cursor: duckdb.DuckDBPyConnection, events: Sequence[Event]) -> None:
+    def _count(
+        self, cursor: duckdb.DuckDBPyConnection, events: Sequence[Event], give_way: Callable[[], object] = go_on
+    ) -> None:
         sessions = by_session(events)
         with self._counting:
             strangers = self._ledger.strangers(sessions)
             elsewhere = rollups.known_sessions(cursor, sorted(strangers)) if strangers else ()
-            additions = self._ledger.take(sessions, elsewhere=elsewhere)
+            additions = self._ledger.take(sessions, elsewhere=elsewhere, give_way=give_way)
         self._add_use(cursor, additions)
         if additions.anew:
             cursor.execute(_COUNT_ANEW, {"names": additions.anew})
             self._anew = True
 
-    def _pay(self) -> None:
+    def _pay(self, *, idle: bool = True) -> None:
         """Count some of the events that were written in a hurry, while others are written."""
         with self._keeping:
             self._paying = True
-            events = [self._owed.popleft() for _ in range(min(len(self._owed), OWED_EVENTS))]
+            events_max = OWED_EVENTS_IDLE if idle else OWED_EVENTS
+            events = [self._owed.popleft() for _ in range(min(len(self._owed), events_max))]
             try:
                 with self._database.transaction() as cursor:
-                    self._count(cursor, events)
+                    self._count(cursor, events, go_on if idle else self._give_way)
             except BaseException:
                 self._doubt()
                 raise
@@ -184,6 +200,10 @@ class Upkeep:
                 if not self._owed and not self._in_doubt:
                     cursor.execute(_PAID)
                 self._paying = bool(self._owed)
+
+    def _give_way(self) -> None:
+        """Let go of the interpreter for a moment, or else whoever writes waits until all is counted."""
+        self._nothing.wait(GIVE_WAY_S)
 
     def _doubt(self) -> None:
         """Nobody knows what of the last transaction counts."""

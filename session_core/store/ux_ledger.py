@@ -7,7 +7,7 @@ knows nothing although the store does, cannot be added; the session is then coun
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from session_core.ux_inputs import MATTERING, Tally, UxSession
 
 MINUTE_US = 60_000_000
 SESSIONS_MAX = 20_000
+GIVE_WAY_EVENTS = 500
 
 Place = tuple[int, Origin]
 
@@ -108,6 +109,10 @@ class _Known:
         return True
 
 
+def go_on() -> None:
+    """Give way to nobody."""
+
+
 class UxLedger:
     """Used by one thread at a time."""
 
@@ -119,14 +124,24 @@ class UxLedger:
         """Those of which nothing is known here. That one begins with these events is no proof: the rest may be there."""
         return set(sessions) - self._known.keys() - self._stale
 
-    def take(self, sessions: Mapping[str, Sequence[Event]], *, elsewhere: Collection[str] = ()) -> Additions:
-        """What these events add; `elsewhere` are the strangers that the store has events of."""
+    def take(
+        self,
+        sessions: Mapping[str, Sequence[Event]],
+        *,
+        elsewhere: Collection[str] = (),
+        give_way: Callable[[], object] = go_on,
+    ) -> Additions:
+        """What these events add; `elsewhere` are the strangers that the store has events of. It gives way now and then."""
         anew = [name for name in elsewhere if name not in self._stale]
         self._stale.update(anew)
-        added = _Added()
+        added, since = _Added(), 0
         for name, events in sessions.items():
             if name in self._stale:
                 continue
+            since += len(events)
+            if since >= GIVE_WAY_EVENTS:
+                give_way()
+                since = 0
             # The longest unheard go first when there are too many; what they say next counts them anew.
             known = self._known.pop(name, None) or _begun(events[0])
             if all(map(known.add, events)):
