@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from pathlib import Path
 
 import httpx
 import uvicorn
 from starlette.applications import Starlette
+from streamlit.components.v2 import manifest_scanner
 
 from session_core.clock import SystemClock
 from session_core.dashboard import loaders
@@ -46,6 +49,11 @@ from session_core.web.routes import lab_routes
 from session_core.web.running import Lab, run_lab
 from session_core.web.settings import read_settings
 
+# Each AppTest looks for components through everything that is installed, which stays as it is while tests run.
+manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
+# Reading the certificates of the world takes longer than most requests, and nothing here is served by TLS.
+NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
 
 class ServedLab:
     """`lab` belongs to `loop`, which runs in another thread."""
@@ -56,7 +64,9 @@ class ServedLab:
         self.loop: asyncio.AbstractEventLoop
 
     def browser(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, follow_redirects=True, trust_env=False, timeout=20)
+        return httpx.Client(
+            base_url=self.url, follow_redirects=True, trust_env=False, timeout=20, verify=NO_CERTIFICATES
+        )
 
     def sign_in(self, browser: httpx.Client, return_to: str = "/") -> httpx.Response:
         """Through the provider's page, like a person; the answer is that of the last redirect, which nobody serves."""
