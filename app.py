@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import streamlit as st
 
+from session_core.dashboard import steady
 from session_core.web.running import Lab
 from session_core.web.wiring import with_sessions
 
@@ -23,4 +24,6 @@ def loading(lab: Lab) -> Iterator[None]:
         loaders.detach()
 
 
-app = st.App("pages/menu.py", **with_sessions(called="Session Lab", beside=loading))
+sessions = with_sessions(called="Session Lab", beside=loading)
+sessions["routes"] += steady.routes()
+app = st.App("pages/menu.py", **sessions)

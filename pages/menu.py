@@ -5,6 +5,8 @@ if __name__ == "__main__":
     import streamlit as st
     from parts import frame, presence
 
+    from session_core.dashboard import steady
+
     st.set_page_config(page_title="Session Lab", page_icon="pages/parts/icon.svg", layout="wide")
 
     overview = st.Page("observe/overview.py", title="Overview", icon=":material/monitoring:", default=True)
@@ -24,6 +26,7 @@ if __name__ == "__main__":
     pages = {"Observe": observe, "Experiment": [simulate, compare], "Operate": [health, chat, devices, alerts]}
     page = st.navigation(pages, position="hidden")
     frame.sidebar(pages, page, observe)
+    st.sidebar.html(steady.MARKUP, unsafe_allow_javascript=True)
     frame.banners()
     presence.stop_if_over()
     page.run()
