@@ -19,6 +19,7 @@ from provider_kit import CHALLENGE, VERIFIER
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
+from tries import tries
 
 from session_core.web.headers import forbidding
 from session_core.web.routes import lab_routes
@@ -167,7 +168,7 @@ def test_nonsense_gets_a_calm_answer(fuzzed: Fuzzed, path: str) -> None:
     """No 500, no traceback, nothing reflected, no way to another site: whatever the method, headers, fields and body."""
     made = requests(path, ADDRESSES[path], MEANT[path], fuzzed.alive, port=fuzzed.port)
 
-    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=tries(40, in_ci=20), suppress_health_check=list(HealthCheck))
     @given(asked=made)
     def every_answer_is_calm(asked: Asked) -> None:
         judge(fuzzed.ask(asked), asked, fuzzed)
@@ -196,7 +197,7 @@ def test_a_new_route_would_be_noticed() -> None:
 
 
 @given(method=st.sampled_from(METHODS), path=st.sampled_from(sorted(ADDRESSES)))
-@settings(max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=tries(200, in_ci=80), suppress_health_check=list(HealthCheck))
 def test_a_wrong_method_is_told_which_are_right(fuzzed: Fuzzed, method: str, path: str) -> None:
     """405 with Allow (RFC 9110 §15.5.6), and nothing is done."""
     if method in {*ADDRESSES[path], "HEAD"}:

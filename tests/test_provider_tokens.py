@@ -23,6 +23,7 @@ from provider_kit import (
     error_of,
     said,
 )
+from tries import tries
 
 from session_core.errors import ConfigError
 from session_core.provider import (
@@ -573,7 +574,7 @@ APIS = st.sampled_from(["/api/echo", "/api/chat", "/api/slow", "/jwks", "/.well-
 WORDS = st.sampled_from(["client_id", "session-lab", "token", "refresh_token", "grant_type", "=", "&", "%ff", "\ud800"])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=tries(300, in_ci=100))
 @given(
     method=METHODS,
     path=PATHS | APIS | st.text(max_size=5),

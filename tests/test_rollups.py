@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_ux_score import FACTS, STARTED, served
+from tries import tries
 
 from session_core.events import AnyFact, Event, HeartbeatBeat, Origin
 from session_core.store import EventStore, Filters, TimeRange
@@ -88,7 +89,7 @@ def arrive(path: Path, events: Sequence[Event], rng: random.Random, *, mixed: fl
 
 
 @given(events=logs(), rng=st.randoms(use_true_random=False), mixed=st.sampled_from((0.0, 0.0, 500.0)))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=tries(25, in_ci=10), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_rollups_hold_what_the_score_is_made_of(events: list[Event], rng: random.Random, mixed: float) -> None:
     """To the last digit, for the whole and for any window, before they are folded and after."""
     with TemporaryDirectory() as folder:
@@ -106,7 +107,7 @@ def test_rollups_hold_what_the_score_is_made_of(events: list[Event], rng: random
 
 
 @given(events=logs(), rng=st.randoms(use_true_random=False))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=tries(10, in_ci=6), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_folded_counts_the_same_as_what_is_not(events: list[Event], rng: random.Random) -> None:
     """Every rollup, row by row, beside one that was made of all events at once."""
     with TemporaryDirectory() as folder:
@@ -124,7 +125,7 @@ def test_what_is_folded_counts_the_same_as_what_is_not(events: list[Event], rng:
 
 
 @given(events=logs(), latest=st.integers(1, 9))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=tries(10, in_ci=6), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_session_is_told_in_the_order_in_which_it_is_counted(events: list[Event], latest: int) -> None:
     """Whole, or its latest events where there are more than can be shown."""
     with TemporaryDirectory() as folder:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tries import tries
 
 from session_core.clock import Gap, Reading, classify_gap, read
 from session_core.sim.device import Device
@@ -521,7 +522,7 @@ hardships = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tries(100, in_ci=40), deadline=None)
 @given(story=hardships, every_s=st.floats(0.5, 100, allow_nan=False))
 def test_whatever_happens_no_timer_fires_early_or_is_lost(story: list[tuple[str, float]], every_s: float) -> None:
     """On its own clock no wait is shorter than asked; in good times again the device ticks; a neighbour notices nothing."""

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tries import tries
 
 from session_core.sim.failures import (
     DeadlockError,
@@ -297,7 +298,7 @@ VERBS = [name for name in vars(Program) if name not in {"run", "tell", "note"} a
 stories = st.lists(st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 5)), max_size=8), min_size=1, max_size=5)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(300, in_ci=120), deadline=None)
 @given(stories=stories)
 def test_every_program_runs_as_on_the_stock_loop(stories: list[list[tuple[str, int]]]) -> None:
     """Sleeps, queues, locks, timeouts and cancellation: the same steps, in the same order, at the same times."""

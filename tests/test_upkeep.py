@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_rollups import DAY, DAY_S, NOON, logs, ordered
 from test_ux_score import served
+from tries import tries
 
 from session_core.errors import EventStoreError
 from session_core.events import Event, Origin
@@ -57,7 +58,7 @@ def count_of(store: EventStore, what: str) -> int:
 
 
 @given(events=logs(), rng=st.randoms(use_true_random=False))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=tries(25, in_ci=10), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_written_in_a_hurry_counts_the_same(events: list[Event], rng: random.Random) -> None:
     """To the last digit, whatever comes between: calm flushes, maintenance, a closing, a crash."""
     with TemporaryDirectory() as folder:

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingest_kit import ARROW, LINES, NOW, Clock, Desk, Failing, Kept, lines, rows, said
 from lab_kit import served_lab
+from tries import tries
 
 from session_core.errors import EventStoreError, StoreCorruptError, StoreFullError, StoreHeldError
 from session_core.store import EventStore
@@ -550,7 +551,7 @@ HEADERS = st.dictionaries(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(150, in_ci=60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(PART | st.binary(max_size=40), max_size=5), kind=KIND, headers=HEADERS)
 def test_whatever_is_posted_gets_an_answer_in_words(
     store: EventStore, parts: list[bytes], kind: str, headers: dict[str, str]
@@ -564,7 +565,7 @@ def test_whatever_is_posted_gets_an_answer_in_words(
     assert all(sentence[-1] in ".?" for sentence in sentences)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(300, in_ci=80), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     at=st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_size=1, max_size=5),
     cut=st.none() | st.integers(0, 5000),
