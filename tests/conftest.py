@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from browser_kit import app_url, browser, filled_url, page
 from hypothesis import HealthCheck, settings
+
+__all__ = ["app_url", "browser", "filled_url", "page"]
 
 ROOT = Path(__file__).parents[1]
 NODE_FOLDER = ROOT / "tests" / "node"

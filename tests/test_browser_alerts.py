@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from browser_kit import sign_in
 from playwright.sync_api import Page, expect
-from test_browser import app_url, browser, page, sign_in
-
-__all__ = ["app_url", "browser", "page"]  # the fixtures of the other browser tests
 
 pytestmark = pytest.mark.browser
 

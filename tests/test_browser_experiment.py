@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
+from browser_kit import PATIENCE_MS
 from playwright.sync_api import Browser, Locator, Page, expect
-from test_browser import PATIENCE_MS, app_url, browser, page
-
-__all__ = ["app_url", "browser", "page"]  # the fixtures of the other browser tests
 
 pytestmark = pytest.mark.browser
 

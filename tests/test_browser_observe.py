@@ -6,10 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from browser_kit import PATIENCE_MS, sign_in
 from playwright.sync_api import Browser, Page, expect
-from test_browser import PATIENCE_MS, app_url, browser, page, sign_in
-
-__all__ = ["app_url", "browser", "page"]  # the fixtures of the other browser tests
 
 pytestmark = pytest.mark.browser
 
@@ -94,6 +92,8 @@ def test_figures_move_on_by_themselves_and_no_frame_is_blank(page: Page, app_url
     sentence = page.get_by_role("heading", name=re.compile("Sessions are")).first
     states = page.locator(".st-key-card_states [data-testid=stPlotlyChart]:visible")
     expect(page.locator(".st-key-card_states .js-plotly-plot .trace").first).to_be_attached()
+    expect(page.get_by_test_id("stMetric")).to_have_count(5)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
     page.evaluate(BLANK_FRAMES)
     last = page.locator("[class*=st-key-card_]").last
     place = last.bounding_box()

@@ -6,10 +6,8 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from browser_kit import sign_in, started_app
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect
-from test_browser import app_url, browser, page, sign_in, started_app
-
-__all__ = ["app_url", "browser", "page"]  # the fixtures of the other browser tests
 
 pytestmark = pytest.mark.browser
 

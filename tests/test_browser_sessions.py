@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 
 import pytest
-from lab_kit import fill
 from playwright.sync_api import Page, expect
-from test_browser import ROOT, browser, page
-
-__all__ = ["browser", "page"]  # the fixtures of the other browser tests
 
 pytestmark = pytest.mark.browser
 
 EXAMPLE_PX, FIRST_ROW_PX, A_ROW_PX = 20, 52, 55
-
-
-@pytest.fixture(scope="module")
-def filled_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The app over a store in which forty sessions had their troubles."""
-    path = tmp_path_factory.mktemp("sessions") / "lab.duckdb"
-    fill(path, sessions=40, minutes=50)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)],
-        cwd=ROOT,
-        env={**os.environ, "SESSION_LAB_DB": str(path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as app:
-        try:
-            assert app.stdout is not None
-            assert any("URL:" in line for line in app.stdout), "the app started"
-            yield f"http://127.0.0.1:{port}"
-            app.terminate()
-            said = app.stdout.read()
-            assert "Traceback" not in said, said
-        finally:
-            app.kill()
 
 
 def test_a_kind_of_trouble_leads_to_an_example(page: Page, filled_url: str) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from browser_kit import PATIENCE_MS, sign_in
 from playwright.sync_api import Browser, Page, expect
-from test_browser import PATIENCE_MS, app_url, browser, page, sign_in
-
-__all__ = ["app_url", "browser", "page"]  # fixtures
 
 pytestmark = pytest.mark.browser
 

@@ -15,11 +15,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from browser_kit import PATIENCE_MS
 from playwright.sync_api import Browser, BrowserContext, Page, WebSocketRoute, expect
-from test_browser import PATIENCE_MS, browser
 from test_node_provider import running_peer
-
-__all__ = ["browser"]
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "signed_in"

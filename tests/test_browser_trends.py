@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 
 import pytest
 from playwright.sync_api import Page, expect
-from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
-from test_browser import browser, page
-from test_browser_sessions import filled_url
 
 from session_core.clock import SystemClock
 from session_core.dashboard.view import rfc3339
-
-__all__ = ["browser", "filled_url", "page"]  # the fixtures of the other browser tests
 
 pytestmark = pytest.mark.browser
 
@@ -45,16 +39,12 @@ def test_a_point_opens_its_sessions(page: Page, filled_url: str) -> None:
     link = page.get_by_role("link", name="Open the sessions behind this point")
     expect(chart.locator(".scatterlayer .js-line").first).to_be_attached()
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
-    # A second click takes the choice back, so the first is given time to show.
-    for _ in range(3):
-        x, y = chart.evaluate(MIDDLE_POINT)
-        page.mouse.move(x - 5, y)
-        page.mouse.move(x, y)
-        with suppress(PlaywrightTimeoutError):
-            chart.locator(".hoverlayer > *").first.wait_for(state="attached", timeout=3_000)
-            page.mouse.click(x, y)
-            link.wait_for(timeout=20_000)
-            break
+    x, y = chart.evaluate(MIDDLE_POINT)
+    page.mouse.move(x - 5, y)
+    page.mouse.move(x, y)
+    expect(chart.locator(".hoverlayer > *").first).to_be_attached()
+    page.mouse.click(x, y)
+    expect(link).to_be_in_viewport()
     link.click()
     expect(page).to_have_url(re.compile(r"/sessions\?.*from=.*until="))
     expect(page.get_by_text(re.compile("^Showing ")).first).to_be_visible()

@@ -56,6 +56,15 @@ def test_a_value_between_two_gaps_is_a_point() -> None:
     assert [size > 0 for size in line.marker.size][:12] == [*[False] * 10, True, False]
 
 
+def test_every_point_of_a_line_can_be_clicked() -> None:
+    """Plotly selects nothing where a trace has no markers, however near the pointer is."""
+    frame = scores((7_200, 91.0, 5), (7_260, 92.0, 5))
+    (line,) = trends.over_time(frame, None, SPAN, SCORE).data
+    assert line.mode == "lines+markers"
+    assert not any(line.marker.size)
+    assert line.selected.marker.size > 0
+
+
 def test_a_chart_has_at_most_one_point_a_bucket() -> None:
     """However much there was, at most 120 are drawn."""
     for length_s in (900, 3_600, 86_400, 30 * 86_400):

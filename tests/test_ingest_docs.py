@@ -20,15 +20,12 @@ import pytest
 from conftest import missing
 from ingest_kit import NOW
 from lab_kit import ServedLab, served_lab
-from playwright.sync_api import Browser, sync_playwright
-from test_browser import ARGUMENTS, app_url
+from playwright.sync_api import Browser
 
 from session_core.events import RequestServed, SessionStarted
 from session_core.incoming import FACTS
 from session_core.ingest import sift
 from session_core.store import EventStore
-
-__all__ = ["app_url"]  # a fixture of the other browser tests
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "ingest.md").read_text(encoding="utf-8")
@@ -89,14 +86,6 @@ def test_the_post_of_the_page_works(tmp_path: Path) -> None:
 def test_the_script_is_short() -> None:
     """Twenty lines to paste."""
     assert len(block("js").splitlines()) <= 20
-
-
-@pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=chromium_path, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from session_core.dashboard.view import View
 
 CARD_PX = 230
+OPENS_PX = 40
 
 
 class Answer(NamedTuple):
@@ -34,6 +35,11 @@ class Card(NamedTuple):
     height_px: int = CARD_PX
     is_table: bool = False
     opens: str = ""
+
+    @property
+    def picture_px(self) -> int:
+        """One that opens something says so below its picture."""
+        return self.height_px - (OPENS_PX if self.opens else 0)
 
 
 class Page(NamedTuple):

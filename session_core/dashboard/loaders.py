@@ -217,7 +217,7 @@ def _version() -> tuple[str, int]:
 
 def _finished(card: Card, view: View) -> Answer:
     answer = card.ask(view)
-    return answer if answer.figure is None else answer._replace(figure=Finished(fitted(answer.figure, card.height_px)))
+    return answer if answer.figure is None else answer._replace(figure=Finished(fitted(answer.figure, card.picture_px)))
 
 
 def _answered(question: Hashable, ask: Callable[[], T]) -> T:

@@ -126,9 +126,11 @@ def _lines(
             y=values,
             customdata=totals,
             name=measure.name,
-            mode="lines+markers" if alone.any() else "lines",
+            # Only what has a marker can be clicked, also one that is too small to be seen.
+            mode="lines+markers",
             line={"color": theme.ACCENT, "width": 2},
             marker={"size": alone * POINT_PX},
+            selected={"marker": {"size": POINT_PX}},
             hovertemplate=f"%{{y:{measure.written}}}{suffix}",
         ),
     ]
