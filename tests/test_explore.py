@@ -19,7 +19,7 @@ from session_core.sim.scenario import parse_scenario, to_toml
 
 @pytest.mark.parametrize("policy", [PROFESSIONAL, BASIC], ids=lambda policy: policy.name)
 def test_explored_schedules_break_no_invariant(policy: object) -> None:
-    """Seventy-five of them under each policy; `python -m bench explore` plays 100,000."""
+    """Seventy-five of them under each policy, in CI thirty; `python -m bench explore` plays 100,000."""
     assert [finding.story for finding in explore(range(tries(75, in_ci=30)), policy)] == []
 
 
