@@ -30,6 +30,8 @@ class LateStore:
 
     def opened(self) -> EventStore:
         """The store, opened if need be and not in vain more often than every `retry_s`. Raises EventStoreError."""
+        if (store := self._store) is not None:
+            return store
         with self._lock:
             if self._store is None and (self._trouble is None or self._clock.boot() >= self._tried_at + self._retry_s):
                 self._open()
