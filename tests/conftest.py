@@ -24,9 +24,11 @@ settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long come first: several processes share the files, and none should begin such a one last."""
-    long = {item.path for item in items if any(map(item.get_closest_marker, ("browser", "node", "slow")))}
-    items.sort(key=lambda item: item.path not in long)
+    """Several processes share the files: none should begin one that takes long last, nor all drive a browser at once."""
+    browser = {item.path for item in items if item.get_closest_marker("browser")}
+    long = {item.path for item in items if any(map(item.get_closest_marker, ("node", "slow")))} - browser
+    turns = {path: turn for files in (browser, long) for turn, path in enumerate(sorted(files))}
+    items.sort(key=lambda item: turns.get(item.path, len(turns)))
 
 
 def missing(sentence: str) -> NoReturn:
