@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -58,9 +59,9 @@ def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def filled_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The app over a store in which forty sessions had their troubles."""
+    """The app over a store in which forty sessions had their troubles, which nobody changes."""
     from lab_kit import fill
 
     folder = tmp_path_factory.mktemp("filled")
@@ -91,8 +92,14 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def sign_in(page: Page, url: str) -> None:
-    page.goto(url)
-    page.get_by_test_id("stMain").get_by_role("link", name="Sign in").click()
+    """Where the page's link leads, without drawing the page only for its link."""
+    whole = urlsplit(url)
+    back_to = quote(urlunsplit(("", "", whole.path or "/", whole.query, "")), safe="")
+    page.goto(f"{whole.scheme}://{whole.netloc}/auth/sign-in?return_to={back_to}")
+    tell_who(page)
+
+
+def tell_who(page: Page) -> None:
     page.get_by_label("Username").fill("ada")
     page.get_by_label("Password").fill("demo")
     page.get_by_role("button", name="Sign in").click()

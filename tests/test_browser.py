@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from browser_kit import sign_in
+from browser_kit import sign_in, tell_who
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -12,7 +12,9 @@ pytestmark = pytest.mark.browser
 
 def test_a_session_is_broken_on_purpose_and_recovers(page: Page, app_url: str) -> None:
     """Sign in, see health, force a refresh, order a 503, see DEGRADED and the recovery, and sign out."""
-    sign_in(page, f"{app_url}/health")
+    page.goto(f"{app_url}/health")
+    page.get_by_test_id("stMain").get_by_role("link", name="Sign in").click()
+    tell_who(page)
     answer = page.locator(".st-key-answer")
     expect(answer.get_by_text("Your session is in full health.")).to_be_visible()
 

@@ -30,8 +30,7 @@ BLANK_FRAMES = """() => {
 
 def test_a_link_shows_the_same_view_and_back_leads_back(page: Page, app_url: str, browser: Browser) -> None:
     """Choices go into the address; another browser in another time zone sees the same range; each step can be undone."""
-    sign_in(page, f"{app_url}/health")
-    page.goto(app_url)
+    sign_in(page, app_url)
     page.get_by_role("radio", name="7d").click()
     expect(page).to_have_url(f"{app_url}/?range=7d")
     page.get_by_role("radio", name="Custom").click()
@@ -64,8 +63,7 @@ def test_a_link_shows_the_same_view_and_back_leads_back(page: Page, app_url: str
 
 def test_what_is_seen_can_be_taken_away(page: Page, app_url: str, tmp_path: Path) -> None:
     """A table with its filters at its head, all of them in one file, and the page as one that needs no other."""
-    sign_in(page, f"{app_url}/health")
-    page.goto(f"{app_url}/?range=1h&policy=professional")
+    sign_in(page, f"{app_url}/?range=1h&policy=professional")
     with page.expect_download() as table:
         page.locator(".st-key-csv_states button").first.click()
     written = table.value.path().read_text(encoding="utf-8")
@@ -87,8 +85,7 @@ def test_what_is_seen_can_be_taken_away(page: Page, app_url: str, tmp_path: Path
 
 def test_figures_move_on_by_themselves_and_no_frame_is_blank(page: Page, app_url: str, browser: Browser) -> None:
     """Somebody else signs in, and sentence and chart tell of it; a chart is to be seen in every frame, in its place."""
-    sign_in(page, f"{app_url}/health")
-    page.goto(f"{app_url}/?range=1h")
+    sign_in(page, f"{app_url}/?range=1h")
     sentence = page.get_by_role("heading", name=re.compile("Sessions are")).first
     states = page.locator(".st-key-card_states [data-testid=stPlotlyChart]:visible")
     expect(page.locator(".st-key-card_states .js-plotly-plot .trace").first).to_be_attached()
@@ -100,7 +97,7 @@ def test_figures_move_on_by_themselves_and_no_frame_is_blank(page: Page, app_url
     before, seen = sentence.inner_text(), states.get_attribute("aria-label")
     assert seen is not None
     with browser.new_context() as elsewhere:
-        sign_in(elsewhere.new_page(), f"{app_url}/health")
+        sign_in(elsewhere.new_page(), f"{app_url}/chat")
     expect(sentence).not_to_have_text(before, timeout=2 * PATIENCE_MS)
     expect(states).not_to_have_attribute("aria-label", seen)
     assert page.evaluate("window.blankFrames") == 0
