@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from lab_kit import fill, served_lab
 from streamlit.runtime.parallel_coordinator import ParallelFragmentCoordinator
@@ -231,3 +233,27 @@ def test_no_two_cards_have_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None
     ]
     keys = [card.key for page in pages for card in page.PAGE.cards]
     assert len(keys) == len(set(keys)) > 0
+
+
+def test_what_was_clicked_outlives_the_chart_it_was_clicked_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A live chart is made anew and forgets; the way to the sessions stays until the click is taken back."""
+    points: list[dict[str, str]] = []
+    drawn = [go.Figure()]
+    chosen = SimpleNamespace(selection=SimpleNamespace(points=points))
+    monkeypatch.setattr("streamlit.plotly_chart", lambda _, **asked: chosen if "on_select" in asked else None)
+    monkeypatch.setattr(loaders, "ask", lambda *_: Answer(pd.DataFrame({"x": [1]}), "One", drawn[-1]))
+
+    def ways(app: AppTest) -> list[str]:
+        return [link.proto.label for link in app.get("page_link") if "the sessions" in link.proto.label]
+
+    app = opened("observe/ux_trends.py", range="1h")
+    assert ways(app) == []
+    points.append({"x": "2026-03-01 08:00"})
+    assert ways(app.run()) == ["Open the sessions behind this point"]
+    points.clear()
+    drawn.append(go.Figure())
+    assert ways(app.run()) == ["Open the sessions of 2026-03-01 08:00"]
+    points.append({"x": "2026-03-01 08:02"})
+    assert ways(app.run()) == ["Open the sessions behind this point"]
+    points.clear()
+    assert ways(app.run()) == []

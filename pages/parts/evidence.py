@@ -10,6 +10,8 @@ from session_core.errors import EventStoreError
 
 LIVE_S = 15
 TABLE_PX = 240
+CLICKED = "clicked"
+MINUTE = len("2026-01-31 12:34")
 
 
 def show(card, shown) -> None:  # noqa: ANN001 - what to ask, and what is looked at
@@ -91,12 +93,26 @@ def _clickable(card, answer, shown) -> None:  # noqa: ANN001
         selection_mode="points",
     )
     points = chosen.selection.points
-    if not points:
+    at = _clicked(card, answer, shown, points)
+    if at is None:
         st.caption("Click a point to open the sessions behind it.")
         return
     words = {word: said for word, said in selection.links().items() if word != view.RANGE}
-    words |= view.bucket_words(shown, str(points[0]["x"]))
-    st.page_link(card.opens, label="Open the sessions behind this point", icon=":material/search:", query_params=words)
+    words |= view.bucket_words(shown, at)
+    label = "Open the sessions behind this point" if points else f"Open the sessions of {at[:MINUTE]}"
+    st.page_link(card.opens, label=label, icon=":material/search:", query_params=words)
+
+
+def _clicked(card, answer, shown, points):  # noqa: ANN001, ANN202 - the time that was chosen, if there is one
+    """A chart that is made anew has forgotten what was clicked in it; one that is the same was asked to forget it."""
+    kept, looked_at = st.session_state.setdefault(CLICKED, {}), shown.at(0.0)
+    if points:
+        kept[card.key] = looked_at, answer.figure, str(points[0]["x"])
+    of, figure, at = kept.get(card.key, (None, None, None))
+    if of == looked_at and (points or figure is not answer.figure):
+        return at
+    kept.pop(card.key, None)
+    return None
 
 
 def _rows(card, answer, shown, height_px) -> None:  # noqa: ANN001
