@@ -92,7 +92,7 @@ class Process:
 
 
 class Machine:
-    """One device of the scenario: its network, its disk and its processes, which sleep and stall together.
+    """One device of the scenario: its network, its disk and its processes, which sleep, stall and are throttled together.
 
     Its users look at `foreground`: the first process that runs and has started, if any.
     """
@@ -118,6 +118,7 @@ class Machine:
         self.foreground: Process | None = None
         self.users: list[User] = []
         self.asleep = False
+        self._throttle_s: float | None = None
         self._lives = 1
 
     def choose_foreground(self) -> None:
@@ -133,6 +134,8 @@ class Machine:
         process = Process(self, number, life=self._lives)
         if self.asleep:
             process.device.suspend()
+        if self._throttle_s is not None:
+            process.device.throttle(self._throttle_s)
         self.processes.append(process)
         self.record(DeviceChanged(change=DeviceChange.STARTED))
         return process
@@ -181,6 +184,7 @@ class Machine:
     def throttle(self, interval_s: float | None, for_s: float | None = None) -> None:
         change = DeviceChange.UNTHROTTLED if interval_s is None else DeviceChange.THROTTLED
         self.record(DeviceChanged(change=change, seconds=for_s or 0.0))
+        self._throttle_s = interval_s
         for process in self.running():
             process.device.throttle(interval_s)
         if for_s is not None:

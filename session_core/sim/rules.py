@@ -87,8 +87,8 @@ def sent_at(event: e.Event, fact: Try) -> float:
 
 
 def asked_at(event: e.Event, fact: e.RequestServed) -> float:
-    """When a call of one request went out, once it had its token."""
-    return event.boot - (fact.duration_ms - fact.waited_ms) / 1000
+    """When a call of one request went out, once it had its token; one that was refused waited afterwards, and in vain."""
+    return event.boot - (fact.duration_ms - (0.0 if fact.status == 401 else fact.waited_ms)) / 1000
 
 
 def went_out(fact: Try) -> bool:
