@@ -256,8 +256,8 @@ def test_events_that_pour_in_are_gathered_for_a_moment(store: ListStore) -> None
     assert store.seqs == list(range(11))
 
 
-def test_gathering_ends_with_five_flushes_together(store: ListStore) -> None:
-    """Ten events are reason enough for a flush when it is calm, fifty when they pour."""
+def test_gathering_ends_with_ten_flushes_together(store: ListStore) -> None:
+    """Ten events are reason enough for a flush when it is calm, a hundred when they pour."""
     recorder = recorder_of(store, flush_events=10)
     for seq in range(10):
         recorder.emit(event(seq))
@@ -265,10 +265,10 @@ def test_gathering_ends_with_five_flushes_together(store: ListStore) -> None:
     recorder._wake.clear()
     recorder._step()
     recorder._rest()
-    for seq in range(10, 59):
+    for seq in range(10, 109):
         recorder.emit(event(seq))
     assert not recorder._wake.is_set()
-    recorder.emit(event(59))
+    recorder.emit(event(109))
     assert recorder._wake.is_set()
 
 

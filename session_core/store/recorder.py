@@ -22,7 +22,7 @@ CHECKPOINT_BYTES = 16 << 20
 CHECKPOINT_CROWDED_BYTES = 256 << 20
 # A commit costs nearly as much for a few events as for many. While they pour in, so many flushes are gathered, but for no
 # longer than that.
-GATHER_FACTOR = 5
+GATHER_FACTOR = 10
 GATHER_S = 0.1
 # By how many queues a store that takes events may fall behind before they go to disk, and how many fit into memory.
 BEHIND_FACTOR = 12

@@ -17,13 +17,13 @@ from session_core.store.columns import micros
 from session_core.store.database import Database, on_batch
 from session_core.store.ux_ledger import Additions, UxLedger, by_session, go_on
 
-FOLD_EVENTS = 50_000
+FOLD_EVENTS = 100_000
 FOLD_EVENTS_IDLE = 5_000
 MERGE_FOLDS = 16
 ANEW_SESSIONS_MAX = 500
 SORT_EVENTS_MAX = 2_000_000
 # As many are counted at a time, while more pour in and afterwards, and as many may wait for it in memory.
-OWED_EVENTS = 25_000
+OWED_EVENTS = 50_000
 OWED_EVENTS_IDLE = 100_000
 OWED_EVENTS_MAX = 1_000_000
 GIVE_WAY_S = 0.0001

@@ -19,7 +19,7 @@ from session_core.ux_inputs import MATTERING, Tally, UxSession
 
 MINUTE_US = 60_000_000
 SESSIONS_MAX = 20_000
-GIVE_WAY_EVENTS = 500
+GIVE_WAY_EVENTS = 100
 
 Place = tuple[int, Origin]
 
