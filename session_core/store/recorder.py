@@ -20,8 +20,7 @@ from session_core.store.spill import Spill
 # may grow meanwhile; a store that was killed with that much reads it again in a second.
 CHECKPOINT_BYTES = 16 << 20
 CHECKPOINT_CROWDED_BYTES = 256 << 20
-# A commit costs nearly as much for a few events as for many. While they pour in, so many flushes are gathered, but for no
-# longer than that.
+# A commit costs nearly as much for a few events as for many: so many flushes are gathered while they pour, but no longer.
 GATHER_FACTOR = 10
 GATHER_S = 0.1
 # By how many queues a store that takes events may fall behind before they go to disk, and how many fit into memory.
@@ -63,6 +62,7 @@ class Recorder:
         self._hand: list[Event | threading.Event] = []
         self._marks: list[threading.Event] = []
         self._wake = threading.Event()
+        self._rests = threading.Event()
         self._stopping = threading.Event()
         self._threads: tuple[threading.Thread, ...] = ()
         self._lifecycle = threading.Lock()
@@ -152,6 +152,7 @@ class Recorder:
 
     def _rest(self) -> None:
         """Until the next batch is worth a commit or has waited long enough."""
+        self._rests.set()
         self._wake_events = self._flush_events * (GATHER_FACTOR if self._pouring else 1)
         if not self._backlog(self._wake_events):
             self._wake.wait(min(GATHER_S, self._flush_s) if self._pouring else self._flush_s)
@@ -163,6 +164,10 @@ class Recorder:
 
     def _tend(self) -> bool:
         """Do one thing that the store has to do besides, if no crowd waits; whether there was one."""
+        if self._pouring:
+            # A checkpoint holds up the flush that meets it: just after one there is the longest time until the next.
+            self._rests.clear()
+            self._rests.wait(GATHER_S)
         crowded = self._backlog(self._batch_max)
         try:
             self._store.checkpoint(log_bytes_min=CHECKPOINT_CROWDED_BYTES if crowded else CHECKPOINT_BYTES)

@@ -66,7 +66,7 @@ class Upkeep:
         self._ledger = UxLedger()
         self._owed: deque[Event] = deque()
         self._hurried: Sequence[Event] = ()
-        self._paying = False
+        self._paying = self._folds_next = False
         self._folds = 0
         self._may_sort = True
         self._oldest_us: int | None = None
@@ -142,10 +142,11 @@ class Upkeep:
         if self._in_doubt or len(self._owed) > OWED_EVENTS_MAX:
             self._owe_no_more()
         elif owing or full:
-            # Neither may keep the other from its turn, however many events pour in.
-            if owing:
+            # By turns, however many events pour in, and one at a time, so that a checkpoint has not to wait for both.
+            self._folds_next = owing and not (full and self._folds_next)
+            if self._folds_next:
                 self._pay(idle=idle)
-            if full:
+            else:
                 self._fold()
         elif self._owed:
             return False
