@@ -12,7 +12,8 @@ from playwright.sync_api import Browser, sync_playwright
 WIDTHS_PX = {"wide": 1400, "narrow": 420}
 SCHEMES = ("light", "dark")
 SEEN_MS_MAX = 60_000
-ALL_DRAWN = """() => [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(
+# What Streamlit has yet to load stands in as a skeleton, even when the script is done and the network is still.
+ALL_DRAWN = """() => !document.querySelector('[data-testid=stSkeleton]') && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(
     chart => chart.querySelector('.main-svg'))"""
 
 

@@ -42,6 +42,12 @@ def test_a_finished_figure_sends_what_it_was_and_makes_it_once() -> None:
     assert finished.layout.height == figure.layout.height
 
 
+def test_an_axis_shortens_thousands_and_no_parts_of_one() -> None:
+    """5,000 is 5k; half a per cent was 500m."""
+    axis = figures.blank(200, "% of requests", None).layout.yaxis
+    assert (axis.tickformat, axis.exponentformat) == (None, "SI")
+
+
 def test_states_wear_their_colours() -> None:
     """Colour means state, and the name stands beside it."""
     figure = charts.states_over_time(states((0, State.ACTIVE, 2), (0, State.SUSPENDED, 1)), SPAN)

@@ -59,7 +59,7 @@ def blank(height_px: int, unit: str, span: TimeRange | None, *, zone: str = "UTC
     # The margin is the figure's own, because Streamlit's theme has another for every template.
     figure = go.Figure(layout={"template": theme.TEMPLATE, "height": height_px, "margin": MARGIN})
     if unit:
-        figure.update_yaxes(title={"text": unit}, tickformat="~s", dtick=1 if most <= FEW else None)
+        figure.update_yaxes(title={"text": unit}, exponentformat="SI", dtick=1 if most <= FEW else None)
     if span is not None:
         start, end = (moment(at_s).astimezone(ZoneInfo(zone)) for at_s in (span.start_s, span.end_s))
         figure.update_xaxes(type="date", range=[start, end], hoverformat="%d %b %H:%M", automargin=False)

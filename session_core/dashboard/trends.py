@@ -84,7 +84,7 @@ def multiples(
         figure.update_xaxes(showticklabels=place + across >= len(words), row=row, col=column)
     start, end = local(pd.DatetimeIndex([moment(span.start_s), moment(span.end_s)]), zone)
     figure.update_xaxes(range=[start, end], nticks=4, hoverformat="%d %b %H:%M", automargin=False)
-    figure.update_yaxes(nticks=4, tickformat="~s", range=_scale((now, before), measure))
+    figure.update_yaxes(nticks=4, exponentformat="SI", range=_scale((now, before), measure))
     figure.update_yaxes(title={"text": measure.unit}, col=1)
     figure.update_annotations(font={"size": 12})
     return figure.update_layout(
