@@ -286,6 +286,15 @@ def test_a_person_s_act_is_told_at_once(office: Office) -> None:
     assert receiver.heard() == ["firing", "acknowledged"]
 
 
+def test_who_delivers_does_not_take_back_that_nothing_can_be_judged(office: Office) -> None:
+    """Only the next look may."""
+    office.desk.lose_sight("The alerts could not be judged.")
+    assert office.desk.next_pending() is None
+    assert office.desk.board().trouble == "The alerts could not be judged."
+    office.desk.evaluate()
+    assert office.desk.board().trouble is None
+
+
 def test_a_look_that_crashes_is_said_and_looked_again(
     office: Office, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

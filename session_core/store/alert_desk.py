@@ -113,12 +113,13 @@ class AlertDesk:
 
     def next_pending(self) -> KeptChange | None:
         with self._lock:
-            return alerts.next_pending(self._opened())
+            return alerts.next_pending(self._store.opened())
 
     def note_delivery(self, change: KeptChange, delivery: Delivery, *, trouble: str = "") -> None:
         with self._lock:
-            store = self._opened()
-            alerts.note_delivery(store, change.change_id, delivery, tries=change.tries + 1, trouble=trouble)
+            alerts.note_delivery(
+                self._store.opened(), change.change_id, delivery, tries=change.tries + 1, trouble=trouble
+            )
 
     def settle(self) -> None:
         """Wait until nobody is at work in the store."""
