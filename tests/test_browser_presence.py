@@ -18,7 +18,7 @@ ACTIVITY = "**/auth/activity*"
 @pytest.fixture
 def limited_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("limits")
-    (folder / "limits.toml").write_text("[policy.limits]\nidle_s = 12\nwarn_s = 6\n", encoding="utf-8")
+    (folder / "limits.toml").write_text("[policy.limits]\nidle_s = 16\nwarn_s = 8\n", encoding="utf-8")
     with started_app(folder, SESSION_LAB_CONFIG=str(folder / "limits.toml")) as url:
         yield url
 
@@ -53,7 +53,7 @@ def test_a_user_is_warned_stays_is_locked_and_comes_back_to_the_very_page(page: 
 
     covers = [each.locator("#session-cover") for each in (page, tab)]
     for cover in covers:
-        expect(cover).to_contain_text("Nothing was done here for 12 s.")
+        expect(cover).to_contain_text("Nothing was done here for 16 s.")
     page.keyboard.press("Escape")
     expect(covers[0]).to_be_visible()
     expect(page.get_by_placeholder("Write to ATOM")).not_to_be_visible()
