@@ -21,7 +21,7 @@ from tries import tries
 
 from session_core.errors import EventStoreError
 from session_core.events import Event, Origin
-from session_core.store import EventStore, TimeRange, rollups, upkeep
+from session_core.store import EventStore, TimeRange, rollups, upkeep, ux_ledger
 from session_core.store.ux_queries import ux_figures
 from session_core.ux_inputs import observe
 
@@ -107,6 +107,20 @@ def test_while_events_pour_they_are_counted_many_at_a_time(store: EventStore, mo
     assert ux_figures(store, DAY) == observe(events[:12]).figures
     assert store.maintain()
     assert ux_figures(store, DAY) == observe(events).figures
+
+
+def test_while_events_pour_counting_gives_way(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes does not wait until all is counted; when it is calm nobody has to be let by."""
+    ways: list[int] = []
+    monkeypatch.setattr(ux_ledger, "GIVE_WAY_EVENTS", 3)
+    monkeypatch.setattr(upkeep, "OWED_EVENTS", 6)
+    monkeypatch.setattr(store._upkeep, "_give_way", lambda: ways.append(len(ways)))
+    store.append(calls(15), hurry=True)
+    assert store.maintain()
+    assert ways == []
+    store.append(calls(30)[15:], hurry=True)
+    assert store.maintain(idle=False)
+    assert ways
 
 
 def test_events_are_committed_while_a_checkpoint_runs(store: EventStore) -> None:
